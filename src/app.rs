@@ -1,0 +1,101 @@
+//! The wiring: from a configuration to a running bridge, and its orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::auth::Accounts;
+use crate::config::{Config, ListenerTls};
+use crate::maildrop::Locks;
+use crate::server::{CertificateError, Listener, Permits, acceptor};
+use crate::session::Context;
+use crate::shutdown::{self, Trigger};
+use crate::store::{self, Store};
+use crate::upstream::{Connector, SetupError};
+
+/// Why the bridge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Upstream(#[from] SetupError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+}
+
+/// A bridge whose sockets are bound.
+pub struct App {
+    context: Arc<Context>,
+    listeners: Vec<Listener>,
+    addresses: Vec<SocketAddr>,
+    permits: Permits,
+    trigger: Trigger,
+}
+
+impl App {
+    /// Reads certificates, opens the state, binds the listeners; nobody is served yet.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let mut connectors = std::collections::HashMap::new();
+        for upstream in &config.upstreams {
+            connectors.insert(upstream.name.clone(), Connector::new(Arc::clone(upstream))?);
+        }
+        let acceptor = config.certificate.as_ref().map(acceptor).transpose()?;
+        let store = Store::open(&config.database).await?;
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for settings in config.listeners {
+            let address = settings.address;
+            let failed = |source| StartError::Listen { address, source };
+            let acceptor = acceptor.clone().filter(|_| settings.tls != ListenerTls::None);
+            let listener = Listener::bind(settings, acceptor).await.map_err(failed)?;
+            addresses.push(listener.address().map_err(failed)?);
+            listeners.push(listener);
+        }
+        let (trigger, shutdown) = shutdown::channel();
+        let permits = Permits::new(&config.limits);
+        let context = Arc::new(Context {
+            accounts: Accounts::new(config.upstreams),
+            connectors,
+            store,
+            locks: Locks::new(config.limits.preempt_after),
+            maildrop: config.maildrop,
+            security: config.security,
+            limits: config.limits,
+            shutdown,
+        });
+        Ok(Self { context, listeners, addresses, permits, trigger })
+    }
+
+    /// Where the listeners listen, in the configuration's order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Serves until `stop` resolves; then lets nobody in, gives sessions their grace period and
+    /// ends what is left of them without an update.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let mut accepting = JoinSet::new();
+        for (listener, address) in self.listeners.into_iter().zip(&self.addresses) {
+            tracing::info!(%address, tls = listener.tls().name(), "listening");
+            accepting.spawn(listener.run(Arc::clone(&self.context), self.permits.clone()));
+        }
+        stop.await;
+        let sessions = self.permits.taken();
+        tracing::info!(sessions, "shutting down");
+        self.trigger.drain();
+        while accepting.join_next().await.is_some() {}
+        let grace = self.context.limits.shutdown_grace;
+        if timeout(grace, self.permits.all_returned()).await.is_err() {
+            self.trigger.stop();
+            // Sessions in their update finish it; each wait of theirs has its own deadline.
+            self.permits.all_returned().await;
+        }
+        self.context.store.close().await;
+        tracing::info!("stopped");
+    }
+}

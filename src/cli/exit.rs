@@ -1,0 +1,61 @@
+//! Exit codes (sysexits.h), and the last words that go with them.
+
+use std::process::ExitCode;
+
+use crate::app::StartError;
+use crate::config::ConfigError;
+
+/// The command line is wrong.
+pub const USAGE: u8 = 64;
+/// A password or other input is wrong.
+pub const NO_PERMISSION: u8 = 77;
+/// The mail server or an address cannot be had.
+pub const UNAVAILABLE: u8 = 69;
+/// Something that should not happen.
+const SOFTWARE: u8 = 70;
+/// The state cannot be written.
+const CANNOT_CREATE: u8 = 73;
+/// The configuration is wrong.
+pub const CONFIG: u8 = 78;
+
+/// An error with its exit code.
+pub struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Ends the program with `code`.
+    pub fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into() }
+    }
+
+    /// Prints the error.
+    pub fn report(self) -> ExitCode {
+        eprintln!("popbridge: {:#}", self.error);
+        self.code.into()
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(CONFIG, error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = match &error {
+            StartError::Upstream(_) | StartError::Certificate(_) => CONFIG,
+            StartError::Store(_) => CANNOT_CREATE,
+            StartError::Listen { .. } => UNAVAILABLE,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(SOFTWARE, error)
+    }
+}

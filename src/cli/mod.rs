@@ -1,0 +1,57 @@
+//! The command line: one file a subcommand, sysexits for exit codes.
+
+mod check;
+mod exit;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit ",
+    env!("POPBRIDGE_COMMIT"),
+    "\n",
+    env!("POPBRIDGE_RUSTC"),
+    "\ntarget ",
+    env!("POPBRIDGE_TARGET"),
+    ", profile ",
+    env!("POPBRIDGE_PROFILE"),
+);
+
+/// Lets POP3 programs read the mail of an IMAP server. Mail stays on the server.
+#[derive(Parser)]
+#[command(name = "popbridge", version = VERSION, propagate_version = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the bridge.
+    Serve(serve::Arguments),
+    /// Try out a configuration: is it right, does the mail server answer, can it keep the policies?
+    Check(check::Arguments),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; nowhere to print them is no news either.
+            let _ = error.print();
+            return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Check(arguments) => check::run(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,256 @@
+//! Resolved settings: read once, checked, with nothing left to look up. `file` has their form
+//! on disk.
+
+mod error;
+mod file;
+mod places;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use error::ConfigError;
+
+/// Everything that popbridge was told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listeners: Vec<Listener>,
+    pub certificate: Option<Certificate>,
+    pub security: Security,
+    pub limits: Limits,
+    /// In the order of their names.
+    pub upstreams: Vec<Arc<Upstream>>,
+    pub maildrop: Maildrop,
+    pub database: Database,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.display().to_string(), source })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        file::parse(&text, &path.display().to_string(), Some(folder.unwrap_or(Path::new("."))))
+    }
+
+    /// Checks a configuration's text; `origin` names it in errors, relative paths start at `folder`.
+    pub fn parse(text: &str, origin: &str, folder: &Path) -> Result<Self, ConfigError> {
+        file::parse(text, origin, Some(folder))
+    }
+
+    /// The configuration of `serve --imap URL --listen ADDRESS`: all defaults, one upstream.
+    pub fn for_upstream(url: &str, listen: SocketAddr) -> Result<Self, ConfigError> {
+        let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let text = format!(
+            "[[listener]]\naddress = {}\n[upstream.default]\nurl = {}\n",
+            quote(&listen.to_string()),
+            quote(url)
+        );
+        file::parse(&text, "command line", None)
+    }
+}
+
+/// Where POP3 clients connect.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub tls: ListenerTls,
+    /// Empty: everyone.
+    pub allow: Vec<IpNet>,
+}
+
+/// When a listener speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTls {
+    None,
+    StartTls,
+    Implicit,
+}
+
+impl ListenerTls {
+    /// The word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::StartTls => "starttls",
+            Self::Implicit => "implicit",
+        }
+    }
+}
+
+/// What the listeners identify themselves with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificate {
+    Files {
+        certificate: PathBuf,
+        private_key: PathBuf,
+    },
+    /// Made at the first start and kept in this folder.
+    SelfSigned {
+        folder: PathBuf,
+    },
+}
+
+/// Who may log in how.
+#[derive(Debug, Clone)]
+pub struct Security {
+    pub plaintext_login: PlaintextLogin,
+}
+
+/// From where a password may come without TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaintextLogin {
+    Never,
+    Loopback,
+    Always,
+    Networks(Vec<IpNet>),
+}
+
+impl PlaintextLogin {
+    /// Whether a client at `address` may send its password in plaintext.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Loopback => address.to_canonical().is_loopback(),
+            Self::Always => true,
+            Self::Networks(networks) => contains(networks, address),
+        }
+    }
+}
+
+/// Whether one of `networks` holds `address`; an IPv4 address mapped into IPv6 is the IPv4 one.
+pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// Bounds on sessions.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub sessions: usize,
+    pub sessions_per_address: usize,
+    /// From the connection to the successful login.
+    pub login_timeout: Duration,
+    /// RFC 1939 §3 wants at least ten minutes.
+    pub idle_timeout: Duration,
+    /// A client silent for this long gives way to a new login of the same maildrop.
+    pub preempt_after: Duration,
+    /// What sessions may still take when the program is told to stop.
+    pub shutdown_grace: Duration,
+}
+
+/// An IMAP server and who belongs to it.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub security: TransportSecurity,
+    /// In lower case; `*` takes the rest.
+    pub domains: Vec<String>,
+    pub username: UsernameTemplate,
+    pub ca_certificate: Option<PathBuf>,
+    /// Bounds every single wait for the server.
+    pub timeout: Duration,
+    /// How long a message that broke off is tried again.
+    pub recovery: Duration,
+}
+
+/// How the connection to an upstream is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportSecurity {
+    /// `imaps://`
+    Tls,
+    /// `imap+starttls://`
+    StartTls,
+    /// `imap://`: loopback, or with `insecure = true`
+    None,
+}
+
+/// How the upstream's user name is made from the login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsernameTemplate(String);
+
+impl UsernameTemplate {
+    /// `{login}`, `{local}` and `{domain}` filled in.
+    pub fn fill(&self, login: &str) -> String {
+        let (local, domain) = login.rsplit_once('@').unwrap_or((login, ""));
+        let mut filled = String::new();
+        let mut rest = self.0.as_str();
+        while let Some((before, behind)) = rest.split_once('{') {
+            filled.push_str(before);
+            let (name, after) = behind.split_once('}').unwrap_or((behind, ""));
+            filled.push_str(match name {
+                "local" => local,
+                "domain" => domain,
+                _ => login,
+            });
+            rest = after;
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
+/// What retrieving and deleting mean: `[maildrop]` as it stands.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Maildrop {
+    pub on_retrieve: OnRetrieve,
+    pub on_delete: OnDelete,
+    pub lock: Lock,
+}
+
+impl Default for Maildrop {
+    fn default() -> Self {
+        Self { on_retrieve: OnRetrieve::MarkSeen, on_delete: OnDelete::Hide, lock: Lock::Exclusive }
+    }
+}
+
+/// What happens on the server to a message that was retrieved whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRetrieve {
+    MarkSeen,
+    Leave,
+}
+
+/// What happens to a message that was deleted by DELE and QUIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDelete {
+    /// Gone from this login's POP3 view, untouched on the server.
+    Hide,
+    /// Removed from the server for everyone.
+    Expunge,
+}
+
+impl OnDelete {
+    /// The word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hide => "hide",
+            Self::Expunge => "expunge",
+        }
+    }
+}
+
+/// Whether one maildrop may be open twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lock {
+    Exclusive,
+    Shared,
+}
+
+/// Where the state is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    File(PathBuf),
+    /// `sqlite::memory:`: hidden messages are forgotten at the end.
+    Memory,
+}

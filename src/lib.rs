@@ -1,0 +1,42 @@
+//! A POP3-to-IMAP bridge: POP3 clients connect, each command becomes IMAP operations on the
+//! upstream server, and the mail stays there.
+//!
+//! Modules import strictly downwards; `tests/layers.rs` holds that.
+//!
+//! | layer | module | what it is |
+//! |---|---|---|
+//! | 6 | [`cli`] | one file a subcommand |
+//! | 6 | [`app`] | the wiring, and the orderly end |
+//! | 5 | [`server`] | listeners, permits, TLS towards the client |
+//! | 4 | [`session`] | the three states, and the table from errors to replies |
+//! | 3 | [`maildrop`] | the domain: frozen listing, unique ids, policy, reader, removal |
+//! | 2 | [`auth`] | from a login to an upstream; SASL |
+//! | 2 | [`upstream`] | the IMAP server: framer, guard, control, listing, bodies |
+//! | 2 | [`store`] | what outlives a session, in SQLite |
+//! | 1 | [`pop3`] | the POP3 wire, no policy |
+//! | 1 | [`config`] | settings, resolved once |
+//! | 0 | [`ids`], [`secret`], [`activity`], [`shutdown`], [`telemetry`] | |
+//!
+//! # The walk of one RETR
+//!
+//! `server::listener` accepts and starts [`session::run`]; `pop3::connection` reads a line,
+//! `pop3::command` parses it; `session::transaction` asks the [`maildrop`], whose `reader` asks
+//! `upstream::bodies` for the message. Its literal comes through the framer, `upstream::wire`, in
+//! pieces; each goes through `pop3::multiline` to the client's socket before the next is read, so
+//! that the client's speed holds back the upstream's and no message is ever held whole.
+
+pub mod activity;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod ids;
+pub mod maildrop;
+pub mod pop3;
+pub mod secret;
+pub mod server;
+pub mod session;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,88 @@
+//! The certificate that clients see.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::config::Certificate;
+
+/// A certificate that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error("cannot read the certificate {path}: {reason}")]
+    Certificate { path: String, reason: String },
+    #[error("cannot read the private key {path}: {reason}")]
+    Key { path: String, reason: String },
+    #[error("the certificate and the private key do not go together: {0}")]
+    Pair(tokio_rustls::rustls::Error),
+    #[error("cannot make a self-signed certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    #[error("cannot write {path}: {source}")]
+    Write { path: String, source: io::Error },
+}
+
+/// Reads the certificate, or makes a self-signed one at the first start.
+pub fn acceptor(certificate: &Certificate) -> Result<TlsAcceptor, CertificateError> {
+    let (certificate, key) = match certificate {
+        Certificate::Files { certificate, private_key } => (certificate.clone(), private_key.clone()),
+        Certificate::SelfSigned { folder } => self_signed(folder)?,
+    };
+    let chain = read_chain(&certificate).map_err(|reason| CertificateError::Certificate {
+        path: certificate.display().to_string(),
+        reason,
+    })?;
+    let key = PrivateKeyDer::from_pem_file(&key).map_err(|error| CertificateError::Key {
+        path: key.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(CertificateError::Pair)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| error.to_string())?;
+    if chain.is_empty() {
+        return Err("it holds no certificate in PEM form".to_owned());
+    }
+    Ok(chain)
+}
+
+/// The self-signed pair in `folder`: kept, since a client that was told to trust it would
+/// otherwise complain after each restart.
+fn self_signed(folder: &Path) -> Result<(PathBuf, PathBuf), CertificateError> {
+    let certificate = folder.join("self-signed.crt");
+    let key = folder.join("self-signed.key");
+    if certificate.exists() && key.exists() {
+        return Ok((certificate, key));
+    }
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "popbridge".to_owned()])?;
+    let written = |path: &Path, result: io::Result<()>| {
+        result.map_err(|source| CertificateError::Write { path: path.display().to_string(), source })
+    };
+    written(folder, std::fs::create_dir_all(folder))?;
+    written(&key, write_private(&key, made.signing_key.serialize_pem().as_bytes()))?;
+    written(&certificate, std::fs::write(&certificate, made.cert.pem()))?;
+    Ok((certificate, key))
+}
+
+/// Readable by the owner only, from its first moment on.
+fn write_private(path: &Path, octets: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)?.write_all(octets)
+}

@@ -1,0 +1,129 @@
+//! The one table from every error to a POP3 reply (RFC 2449 §8, RFC 3206).
+
+use crate::maildrop::Error;
+use crate::pop3::{Code, Reply};
+use crate::upstream::{self, Code as Imap, Status};
+
+/// The reply for an error. An outage is never `[AUTH]`: clients would ask for a new password.
+pub fn reply(error: &Error) -> Reply {
+    match error {
+        Error::Upstream(error) => upstream(error),
+        Error::Store(error) => {
+            tracing::error!(%error, "state database");
+            Reply::coded(Code::SysTemp, "The bridge cannot use its state database; try again later")
+        }
+        Error::InUse => Reply::coded(Code::InUse, "The maildrop is in use by another session"),
+        Error::Unsuited(reason) => {
+            Reply::coded(Code::SysPerm, format!("The bridge's settings cannot be kept: {reason}"))
+        }
+        Error::NoSuchMessage => Reply::err("No such message"),
+        Error::Deleted => Reply::err("The message is marked deleted"),
+        Error::Vanished => Reply::err("The message was removed by another program"),
+        Error::ValidityChanged => {
+            Reply::coded(Code::SysTemp, "The mailbox was replaced on the mail server; log in again")
+        }
+        Error::NotRemoved { removed, marked, .. } => Reply::coded(
+            Code::SysTemp,
+            format!("some deleted messages not removed: {removed} of {marked} were"),
+        ),
+        Error::Kept => Reply::coded(Code::SysTemp, "some deleted messages not removed"),
+    }
+}
+
+fn upstream(error: &upstream::Error) -> Reply {
+    use upstream::Error as E;
+    match error {
+        E::Login(status) => login(status),
+        E::Connect { .. } => {
+            Reply::coded(Code::SysTemp, "The mail server cannot be reached; try again later")
+        }
+        E::Io(_) | E::Closed | E::Desynchronised => {
+            Reply::coded(Code::SysTemp, "The connection to the mail server broke; try again later")
+        }
+        E::Bye(status) => Reply::coded(Code::SysTemp, format!("The mail server hung up: {status}")),
+        E::Timeout(_) => Reply::coded(Code::SysTemp, "The mail server does not answer; try again later"),
+        E::Protocol(_) => Reply::coded(Code::SysTemp, "The mail server does not make sense; try again later"),
+        E::Refused { command, status } => match status.code {
+            Some(Imap::InUse) => Reply::coded(Code::InUse, format!("The mail server: {status}")),
+            _ => Reply::coded(Code::SysTemp, format!("The mail server refused {command}: {status}")),
+        },
+        E::ShortListing { .. } => {
+            Reply::coded(Code::SysTemp, "The mail server did not list the whole mailbox; try again later")
+        }
+        E::Tls { .. } => Reply::coded(
+            Code::SysPerm,
+            "No trusted TLS connection to the mail server; its certificate needs a look",
+        ),
+        E::NoStartTls => Reply::coded(Code::SysPerm, "The mail server does not offer STARTTLS"),
+        E::NoMechanism(reason) => {
+            Reply::coded(Code::SysPerm, format!("No way to log in at the mail server: {reason}"))
+        }
+        E::NoUidValidity => {
+            Reply::coded(Code::SysPerm, "The mailbox has no lasting identifiers (UIDVALIDITY)")
+        }
+    }
+}
+
+/// A refused login (RFC 5530): without a code it is the password, as Cyrus, Courier and
+/// Exchange say it.
+fn login(status: &Status) -> Reply {
+    // Exchange says this while the mailbox is being moved.
+    if status.text.contains("User is authenticated but not connected") {
+        return Reply::coded(Code::SysTemp, format!("The mail server: {status}"));
+    }
+    match &status.code {
+        None
+        | Some(Imap::AuthenticationFailed | Imap::AuthorizationFailed | Imap::Expired)
+        | Some(
+            Imap::NonExistent
+            | Imap::ExpungeIssued
+            | Imap::ReadOnly
+            | Imap::ReadWrite
+            | Imap::UidValidity(_)
+            | Imap::UidNext(_)
+            | Imap::Capability(_)
+            | Imap::Other(_),
+        ) if status.outcome == upstream::Outcome::No => {
+            let words = status.text.strip_prefix("Authentication failed").unwrap_or(&status.text);
+            let words = words.trim_matches([' ', '.', ':']);
+            let separator = if words.is_empty() { "" } else { ": " };
+            Reply::coded(Code::Auth, format!("Authentication failed{separator}{words}"))
+        }
+        Some(Imap::InUse) => Reply::coded(Code::InUse, format!("The mail server: {status}")),
+        // Unavailable, limits, server bugs, BAD (Microsoft 365 throttles with it): it passes.
+        _ => Reply::coded(Code::SysTemp, format!("The mail server cannot log in now: {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Outcome;
+
+    fn refused(outcome: Outcome, code: Option<Imap>, text: &str) -> String {
+        let status = Status { outcome, code, text: text.to_owned() };
+        let mut output = Vec::new();
+        reply(&Error::Upstream(upstream::Error::Login(status))).write(&mut output);
+        String::from_utf8_lossy(&output).into_owned()
+    }
+
+    #[test]
+    fn only_wrong_credentials_are_auth() {
+        for code in
+            [None, Some(Imap::AuthenticationFailed), Some(Imap::AuthorizationFailed), Some(Imap::Expired)]
+        {
+            let reply = refused(Outcome::No, code, "no");
+            assert!(reply.starts_with("-ERR [AUTH] Authentication failed"), "{reply}");
+        }
+        for code in [Imap::Unavailable, Imap::Limit, Imap::OverQuota, Imap::ServerBug, Imap::ContactAdmin] {
+            let reply = refused(Outcome::No, Some(code), "no");
+            assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        }
+        let reply = refused(Outcome::No, Some(Imap::InUse), "busy");
+        assert!(reply.starts_with("-ERR [IN-USE]"), "{reply}");
+        let reply = refused(Outcome::No, None, "User is authenticated but not connected.");
+        assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        let reply = refused(Outcome::Bad, None, "Request is throttled. Suggested Backoff Time: 9 ms");
+        assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+    }
+}

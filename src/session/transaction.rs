@@ -1,0 +1,210 @@
+//! The TRANSACTION state (RFC 1939 §5 and §7).
+
+use std::fmt::Write as _;
+
+use super::common::{Strikes, capabilities, end_of_list, invalid, language};
+use super::update::Update;
+use super::{Client, Context, End, Summary, failure};
+use crate::ids::{MessageNumber, Octets};
+use crate::maildrop::{Error, Maildrop, Part, Reader};
+use crate::pop3::{Command, Connection, Input, Interrupted, Invalid, Limit, Multiline, Reply};
+
+/// RFC 2449 §4, without the CRLF.
+const LINE_LIMIT: usize = 253;
+
+/// A client with its maildrop open.
+pub struct Transaction<'a> {
+    connection: Connection,
+    maildrop: Maildrop,
+    client: &'a Client,
+    context: &'a Context,
+    strikes: Strikes,
+}
+
+/// A multi-line listing.
+#[derive(Clone, Copy)]
+enum Listing {
+    Scan,
+    UniqueId,
+}
+
+impl<'a> Transaction<'a> {
+    /// Behind a successful login.
+    pub fn new(connection: Connection, maildrop: Maildrop, client: &'a Client, context: &'a Context) -> Self {
+        Self { connection, maildrop, client, context, strikes: Strikes::default() }
+    }
+
+    /// Serves until QUIT leads to the update, or the session ends without one.
+    pub async fn run(mut self, summary: &mut Summary) -> Result<Update, End> {
+        let preemption = self.maildrop.preemption();
+        let shutdown = self.context.shutdown.clone();
+        let end = tokio::select! {
+            end = self.serve(summary) => end,
+            () = preemption.requested() => Err(End::Preempted),
+            () = shutdown.stopped() => Err(End::Shutdown),
+        };
+        match end {
+            Ok(()) => Ok(Update::new(self.connection, self.maildrop)),
+            Err(end) => {
+                if !matches!(end, End::BrokeOff(_) | End::Preempted | End::Shutdown) {
+                    self.connection.close().await;
+                } else {
+                    drop(self.connection);
+                }
+                self.maildrop.abandon().await;
+                Err(end)
+            }
+        }
+    }
+
+    /// `Ok` is QUIT.
+    async fn serve(&mut self, summary: &mut Summary) -> Result<(), End> {
+        loop {
+            let invalid_line = match self.connection.read_line(LINE_LIMIT).await? {
+                Input::TooLong => Reply::err("The line is too long"),
+                Input::Line(line) => match Command::parse(&line) {
+                    Ok(Command::Quit) => return Ok(()),
+                    Ok(command) => {
+                        self.strikes.clear();
+                        self.command(command, summary).await?;
+                        continue;
+                    }
+                    Err(Invalid::NoSuchMessage) => {
+                        self.connection.reply(&invalid(&Invalid::NoSuchMessage)).await?;
+                        continue;
+                    }
+                    // Tcl's library sends LAST around every message.
+                    Err(Invalid::NotOffered(name)) => {
+                        self.connection.reply(&invalid(&Invalid::NotOffered(name))).await?;
+                        continue;
+                    }
+                    Err(wrong) => invalid(&wrong),
+                },
+            };
+            self.connection.reply(&invalid_line).await?;
+            if self.strikes.add() {
+                self.connection.reply(&Reply::err("Too many errors")).await?;
+                return Err(End::Nonsense);
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command, summary: &mut Summary) -> Result<(), End> {
+        let reply = match command {
+            Command::Capa => {
+                return Ok(capabilities(&mut self.connection, self.client, self.context, true).await?);
+            }
+            Command::Lang(wanted) => return Ok(language(&mut self.connection, wanted.as_deref()).await?),
+            Command::Stat => {
+                let (messages, octets) = self.maildrop.view().stat();
+                Reply::ok(format!("{messages} {octets}"))
+            }
+            Command::List(None) => return Ok(self.list(Listing::Scan).await?),
+            Command::Uidl(None) => return Ok(self.list(Listing::UniqueId).await?),
+            Command::List(Some(number)) => match self.maildrop.view().get(number) {
+                Ok(entry) => Reply::ok(format!("{number} {}", entry.size)),
+                Err(error) => failure::reply(&error),
+            },
+            Command::Uidl(Some(number)) => match self.maildrop.view().get(number) {
+                Ok(entry) => Reply::ok(format!("{number} {}", self.maildrop.unique_id(entry.uid))),
+                Err(error) => failure::reply(&error),
+            },
+            Command::Retr(number) => return self.retrieve(number, summary).await,
+            Command::Top(number, lines) => return self.top(number, lines, summary).await,
+            Command::Dele(number) => match self.maildrop.listing().delete(number) {
+                Ok(()) => Reply::ok("Marked deleted"),
+                Err(error) => failure::reply(&error),
+            },
+            Command::Rset => {
+                self.maildrop.listing().reset();
+                Reply::ok("No message is marked deleted")
+            }
+            Command::Noop => Reply::ok(""),
+            Command::User(_)
+            | Command::Pass(_)
+            | Command::Auth { .. }
+            | Command::Stls
+            | Command::Utf8
+            | Command::Quit => Reply::err("Already logged in"),
+        };
+        Ok(self.connection.reply(&reply).await?)
+    }
+
+    /// The scan listing or the unique-id listing, in chunks at the client's speed.
+    async fn list(&mut self, listing: Listing) -> Result<(), Interrupted> {
+        let (messages, octets) = self.maildrop.view().stat();
+        let reply = match listing {
+            Listing::Scan => Reply::ok(format!("{messages} messages, {octets} octets")),
+            Listing::UniqueId => Reply::ok("Unique-id listing follows"),
+        };
+        self.connection.reply(&reply).await?;
+        let mut from = 0;
+        let mut row = String::new();
+        while let Some((number, entry)) = self.maildrop.view().next_from(from) {
+            row.clear();
+            // Writing into a String cannot fail.
+            let _ = match listing {
+                Listing::Scan => write!(row, "{number} {}\r\n", entry.size),
+                Listing::UniqueId => write!(row, "{number} {}\r\n", self.maildrop.unique_id(entry.uid)),
+            };
+            self.connection.output().extend_from_slice(row.as_bytes());
+            self.connection.flush_full().await?;
+            from = number.index() + 1;
+        }
+        end_of_list(&mut self.connection).await
+    }
+
+    async fn retrieve(&mut self, number: MessageNumber, summary: &mut Summary) -> Result<(), End> {
+        let reader = match self.maildrop.retrieve(number).await {
+            Ok(reader) => reader,
+            Err(error) => return self.refuse(&error).await,
+        };
+        let size = self.maildrop.view().get(number).map(|entry| entry.size).unwrap_or_default();
+        self.connection.reply(&Reply::ok(format!("{size} octets"))).await?;
+        let octets = self.send(reader, Limit::Whole, summary).await?;
+        summary.retrieved += 1;
+        self.maildrop.retrieved(number, octets);
+        Ok(())
+    }
+
+    async fn top(&mut self, number: MessageNumber, lines: u32, summary: &mut Summary) -> Result<(), End> {
+        match self.maildrop.top(number, lines).await {
+            Ok(reader) => {
+                self.connection.reply(&Reply::ok("Top of message follows")).await?;
+                self.send(reader, Limit::BodyLines(lines), summary).await.map(drop)
+            }
+            Err(error) => self.refuse(&error).await,
+        }
+    }
+
+    async fn refuse(&mut self, error: &Error) -> Result<(), End> {
+        tracing::debug!(%error, "message refused");
+        Ok(self.connection.reply(&failure::reply(error)).await?)
+    }
+
+    /// Sends what a reader has up to the limit. Behind `+OK` a message
+    /// that cannot be had whole ends the session without the final dot.
+    async fn send(&mut self, mut reader: Reader, limit: Limit, summary: &mut Summary) -> Result<Octets, End> {
+        let mut multiline = Multiline::new(limit);
+        while !multiline.is_full() {
+            let broke_off = |error: Error| End::BrokeOff(error.to_string());
+            let Some(part) = self.maildrop.next(&mut reader).await.map_err(broke_off)? else {
+                break;
+            };
+            let output = self.connection.output();
+            match &part {
+                Part::Octets { .. } => {
+                    multiline.push(self.maildrop.octets(&part).map_err(broke_off)?, output)
+                }
+                Part::HeaderEnds => multiline.end_header(output),
+            }
+            self.connection.flush_full().await?;
+        }
+        self.maildrop.stop(reader).await;
+        multiline.finish(self.connection.output());
+        // Only what has left us counts as sent, and may be marked \Seen.
+        self.connection.flush().await?;
+        summary.octets += multiline.octets();
+        Ok(Octets(multiline.octets()))
+    }
+}

@@ -1,0 +1,305 @@
+//! Control commands through async-imap: greeting, STARTTLS, CAPABILITY, login, STORE, EXPUNGE,
+//! LOGOUT. The only file that names `async_imap`; bodies and listings use the framer directly.
+
+use std::time::Duration;
+
+use async_imap::{Authenticator, Client, Connection, Session};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::connect::Connector;
+use super::error::{Error, Result};
+use super::guard::Guard;
+use super::response::{Capabilities, Outcome, Response, Status};
+use super::wire::{Step, Wire};
+use crate::secret::Secret;
+
+/// How long a polite LOGOUT may take.
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection to an IMAP server.
+pub struct Imap {
+    handle: Handle,
+    capabilities: Capabilities,
+    identified: bool,
+}
+
+enum Handle {
+    Client(Client<Guard>),
+    Session(Session<Guard>),
+    /// While async-imap holds the connection by value; for good if that is cancelled.
+    Away,
+}
+
+impl Handle {
+    fn connection(&mut self) -> Result<&mut Connection<Guard>> {
+        match self {
+            Self::Client(client) => Ok(&mut *client),
+            Self::Session(session) => Ok(&mut *session),
+            Self::Away => Err(Error::Desynchronised),
+        }
+    }
+}
+
+impl Imap {
+    /// Connects, is greeted, changes to TLS where STARTTLS is configured, learns what is offered.
+    pub async fn open(connector: &Connector) -> Result<Self> {
+        let mut imap = Self::over(connector.connect().await?, false);
+        imap.greeting().await?;
+        if connector.upstream().security == crate::config::TransportSecurity::StartTls {
+            imap = imap.start_tls(connector).await?;
+        }
+        imap.learn_capabilities().await?;
+        Ok(imap)
+    }
+
+    fn over(wire: Wire, greeted: bool) -> Self {
+        Self {
+            handle: Handle::Client(Client::new(Guard::new(wire, greeted))),
+            capabilities: Capabilities::default(),
+            identified: false,
+        }
+    }
+
+    async fn greeting(&mut self) -> Result<()> {
+        let connection = self.handle.connection()?;
+        let deadline = connection.get_mut().wire().deadline();
+        let greeted = timeout(deadline, connection.read_response()).await;
+        let guard = connection.get_mut();
+        match greeted {
+            Ok(Ok(Some(_))) => {}
+            Ok(_) => return Err(guard.failure("the greeting")),
+            Err(_) => return Err(guard.wire().fail(Error::Timeout(deadline))),
+        }
+        // PREAUTH is somebody else's mailbox, not the one that this login names.
+        if guard.last().is_some_and(|status| status.outcome == Outcome::PreAuth) {
+            return Err(guard.wire().fail(Error::Protocol("PREAUTH, which leaves no login to check")));
+        }
+        Ok(())
+    }
+
+    async fn start_tls(mut self, connector: &Connector) -> Result<Self> {
+        match self.run("STARTTLS", "STARTTLS").await {
+            Ok(()) => {}
+            Err(Error::Refused { .. }) => return Err(Error::NoStartTls),
+            Err(error) => return Err(error),
+        }
+        let Handle::Client(client) = self.handle else {
+            return Err(Error::Desynchronised);
+        };
+        let wire = connector.upgrade(client.into_inner().into_wire()).await?;
+        Ok(Self::over(wire, true))
+    }
+
+    /// Asks for the capabilities unless they came by themselves.
+    async fn learn_capabilities(&mut self) -> Result<()> {
+        if let Some(capabilities) = self.handle.connection()?.get_mut().take_capabilities() {
+            self.capabilities = capabilities;
+            return Ok(());
+        }
+        self.run("CAPABILITY", "CAPABILITY").await?;
+        let announced = self.handle.connection()?.get_mut().take_capabilities();
+        self.capabilities = announced.ok_or(Error::Protocol("no capabilities"))?;
+        Ok(())
+    }
+
+    /// Logs in with a password: SASL PLAIN where offered, since it carries every octet; else
+    /// LOGIN, quoted where quoting can carry both, with literals where not.
+    pub async fn login(&mut self, username: &str, password: &Secret) -> Result<()> {
+        let plain = self.capabilities.has("AUTH=PLAIN");
+        if !plain && self.capabilities.has("LOGINDISABLED") {
+            return Err(Error::NoMechanism(
+                "LOGIN is disabled (before TLS?) and AUTHENTICATE PLAIN is not offered",
+            ));
+        }
+        self.handle.connection()?.get_mut().take_capabilities();
+        let result = if plain && self.capabilities.has("SASL-IR") {
+            let command =
+                Zeroizing::new(format!("AUTHENTICATE PLAIN {}", *initial_response(username, password)));
+            self.run("AUTHENTICATE", &command).await
+        } else if plain {
+            self.authenticate(username, password).await
+        } else if let Some(command) = quoted_login(username, password) {
+            self.run("LOGIN", &command).await
+        } else {
+            self.login_with_literals(username, password).await
+        };
+        match result {
+            Ok(()) => {}
+            Err(Error::Refused { status, .. }) => return Err(Error::Login(status)),
+            Err(error) => return Err(error),
+        }
+        // What is offered after login differs on Gmail, Microsoft 365 and others.
+        self.learn_capabilities().await
+    }
+
+    /// AUTHENTICATE PLAIN to a server that wants to be asked first (no SASL-IR).
+    async fn authenticate(&mut self, username: &str, password: &Secret) -> Result<()> {
+        self.wire()?.check_idle()?;
+        let Handle::Client(mut client) = std::mem::replace(&mut self.handle, Handle::Away) else {
+            return Err(Error::Desynchronised);
+        };
+        let wire = client.get_mut().wire();
+        wire.begin();
+        let deadline = wire.deadline();
+        let plain = Plain(plain(username, password));
+        match timeout(deadline, client.authenticate("PLAIN", plain)).await {
+            Ok(Ok(session)) => {
+                self.handle = Handle::Session(session);
+                Ok(())
+            }
+            Ok(Err((_, client))) => {
+                self.handle = Handle::Client(client);
+                Err(self.handle.connection()?.get_mut().failure("AUTHENTICATE"))
+            }
+            Err(_) => Err(Error::Timeout(deadline)),
+        }
+    }
+
+    /// LOGIN with both arguments as literals (RFC 3501 §4.3), without waiting where LITERAL+ or
+    /// LITERAL- allows (RFC 7888). async-imap sends a command only whole, so this is the framer's.
+    async fn login_with_literals(&mut self, username: &str, password: &Secret) -> Result<()> {
+        let at_once = self.capabilities.has("LITERAL+") || self.capabilities.has("LITERAL-");
+        let wire = self.wire()?;
+        wire.check_idle()?;
+        let plus = if at_once { "+" } else { "" };
+        let announce = |length: usize| format!("{{{length}{plus}}}");
+        wire.send(&[&format!("LOGIN {}", announce(username.len()))]).await?;
+        let then = format!(" {}\r\n", announce(password.expose().len()));
+        for octets in [[username.as_bytes(), then.as_bytes()], [password.expose(), b"\r\n"]] {
+            if !at_once && let Some(status) = answer(wire).await? {
+                return Err(refused("LOGIN", status));
+            }
+            wire.send_raw(&Zeroizing::new(octets.concat())).await?;
+        }
+        loop {
+            match answer(wire).await? {
+                Some(status) if status.outcome == Outcome::Ok => return Ok(()),
+                Some(status) => return Err(refused("LOGIN", status)),
+                None => {}
+            }
+        }
+    }
+
+    /// What the server offers now.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The ID command (RFC 2971), once, where it is offered, to go ahead of another in one flight.
+    pub fn identification(&mut self) -> Option<String> {
+        let wanted = !std::mem::replace(&mut self.identified, true) && self.capabilities.has("ID");
+        wanted.then(|| format!("ID (\"name\" \"popbridge\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// The framer, for listings and bodies.
+    pub fn wire(&mut self) -> Result<&mut Wire> {
+        Ok(self.handle.connection()?.get_mut().wire())
+    }
+
+    /// `UID STORE set flags`
+    pub async fn store(&mut self, set: &str, flags: &str) -> Result<()> {
+        self.run("STORE", &format!("UID STORE {set} {flags}")).await
+    }
+
+    /// `UID EXPUNGE set` (RFC 4315): never the plain EXPUNGE, which takes others' messages along.
+    pub async fn uid_expunge(&mut self, set: &str) -> Result<()> {
+        self.run("UID EXPUNGE", &format!("UID EXPUNGE {set}")).await
+    }
+
+    /// Says goodbye, waiting a little for the answer. Never CLOSE: it expunges.
+    pub async fn logout(mut self) {
+        // The connection is dropped next: a server that does not answer is no loss.
+        let _ = timeout(LOGOUT_TIMEOUT, self.run("LOGOUT", "LOGOUT")).await;
+    }
+
+    async fn run(&mut self, name: &'static str, command: &str) -> Result<()> {
+        let connection = self.handle.connection()?;
+        let wire = connection.get_mut().wire();
+        wire.check_idle()?;
+        wire.begin();
+        let deadline = wire.deadline();
+        let result = timeout(deadline, connection.run_command_and_check_ok(command, None)).await;
+        let guard = connection.get_mut();
+        match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(guard.failure(name)),
+            Err(_) => Err(guard.wire().fail(Error::Timeout(deadline))),
+        }
+    }
+}
+
+fn refused(command: &'static str, status: Status) -> Error {
+    Error::Refused { command, status }
+}
+
+/// The next tagged status, or `None` for a continuation request.
+async fn answer(wire: &mut Wire) -> Result<Option<Status>> {
+    loop {
+        let Step::Line { text, .. } = wire.step().await? else {
+            continue;
+        };
+        match Response::parse(wire.octets(&text)) {
+            Response::Continue(_) => return Ok(None),
+            Response::Tagged { tag, status } => {
+                let tag = tag.to_vec();
+                wire.finished(&tag);
+                return Ok(Some(status));
+            }
+            Response::Untagged(status) if status.outcome == Outcome::Bye => {
+                return Err(wire.fail(Error::Bye(status)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The message of SASL PLAIN (RFC 4616 §2), without an authorisation identity.
+fn plain(username: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([b"\0", username.as_bytes(), b"\0", password.expose()].concat())
+}
+
+fn initial_response(username: &str, password: &Secret) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(&*plain(username, password)))
+}
+
+/// LOGIN with quoted strings (RFC 3501 §4.3): only for what they can carry.
+fn quoted_login(username: &str, password: &Secret) -> Option<Zeroizing<String>> {
+    let quote = |octets: &[u8]| {
+        let text = std::str::from_utf8(octets).ok()?;
+        let plain = text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
+        plain.then(|| text.replace('\\', "\\\\").replace('"', "\\\""))
+    };
+    let username = quote(username.as_bytes())?;
+    let password = Zeroizing::new(quote(password.expose())?);
+    Some(Zeroizing::new(format!("LOGIN \"{username}\" \"{}\"", *password)))
+}
+
+/// Hands PLAIN's one message to async-imap.
+struct Plain(Zeroizing<Vec<u8>>);
+
+impl Authenticator for Plain {
+    type Response = Zeroizing<Vec<u8>>;
+
+    fn process(&mut self, _challenge: &[u8]) -> Self::Response {
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoting_carries_only_printable_ascii() {
+        let login = |name: &str, password: &[u8]| {
+            quoted_login(name, &Secret::new(password.to_vec())).map(|command| command.to_string())
+        };
+        assert_eq!(login("al\"ice", b"a b\\").as_deref(), Some(r#"LOGIN "al\"ice" "a b\\""#));
+        for password in [&b"line\r\nA2 LOGOUT"[..], b"caf\xc3\xa9", b"caf\xe9", b"tab\t"] {
+            assert_eq!(login("alice", password), None, "{password:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What can go wrong with the upstream server.
+
+use std::io;
+use std::time::Duration;
+
+use super::response::Status;
+
+/// An error of the upstream; `session::failure` turns each into a POP3 reply.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Name resolution or TCP.
+    #[error("cannot connect to {host}:{port}: {source}")]
+    Connect { host: String, port: u16, source: io::Error },
+    /// The certificate or the handshake.
+    #[error("TLS with {host} failed: {source}")]
+    Tls { host: String, source: io::Error },
+    /// The socket failed later.
+    #[error("connection to the upstream failed: {0}")]
+    Io(#[from] io::Error),
+    /// The upstream closed without a word.
+    #[error("the upstream closed the connection")]
+    Closed,
+    /// The upstream said BYE.
+    #[error("the upstream said BYE: {0}")]
+    Bye(Status),
+    /// No answer within the upstream's `timeout`.
+    #[error("no answer from the upstream within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// A response that cannot be understood, or that is over a limit.
+    #[error("the upstream sent {0}")]
+    Protocol(&'static str),
+    /// An earlier command was given up half way: the connection is of no more use.
+    #[error("the upstream connection was given up in the middle of a command")]
+    Desynchronised,
+    /// The upstream refused the credentials or could not check them.
+    #[error("login refused: {0}")]
+    Login(Status),
+    /// The upstream takes no password here: no mechanism of ours, or no TLS.
+    #[error("the upstream offers no way to log in with a password: {0}")]
+    NoMechanism(&'static str),
+    /// STARTTLS is configured, the upstream does not offer or do it.
+    #[error("the upstream does not offer STARTTLS")]
+    NoStartTls,
+    /// A command answered NO or BAD.
+    #[error("the upstream refused {command}: {status}")]
+    Refused { command: &'static str, status: Status },
+    /// The rows do not add up to the mailbox, twice.
+    #[error("the upstream listed {rows} of {exists} messages")]
+    ShortListing { rows: usize, exists: u32 },
+    /// A mailbox without UIDVALIDITY has no lasting identifiers.
+    #[error("the upstream's mailbox has no UIDVALIDITY")]
+    NoUidValidity,
+}
+
+/// Shorthand of this layer.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,189 @@
+//! What async-imap is given instead of the socket.
+//!
+//! It sees the greeting, `+` and tagged ends, one at a time and worded here, never the server's
+//! own text: what it would choke on, allocate for, or print cannot reach it. Everything that
+//! matters is read here, by the framer's lines, and recorded.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::error::{Error, Result};
+use super::response::{Capabilities, Code, Outcome, Response, Status};
+use super::wire::{Step, Wire};
+
+/// The view of a [`Wire`] for async-imap.
+pub struct Guard {
+    wire: Wire,
+    shown: Vec<u8>,
+    greeted: bool,
+    capabilities: Option<Capabilities>,
+    last: Option<Status>,
+    bye: Option<Status>,
+    error: Option<Error>,
+}
+
+impl Guard {
+    /// Guards a connection that has not been greeted yet, or was before STARTTLS.
+    pub fn new(wire: Wire, greeted: bool) -> Self {
+        Self { wire, shown: Vec::new(), greeted, capabilities: None, last: None, bye: None, error: None }
+    }
+
+    /// The framer, for listings and bodies, between control commands.
+    pub fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    /// Gives the framer back.
+    pub fn into_wire(self) -> Wire {
+        self.wire
+    }
+
+    /// The capabilities announced since this was last called.
+    pub fn take_capabilities(&mut self) -> Option<Capabilities> {
+        self.capabilities.take()
+    }
+
+    /// The greeting's or the last tagged status.
+    pub fn last(&self) -> Option<&Status> {
+        self.last.as_ref()
+    }
+
+    /// What made the last control command fail.
+    pub fn failure(&mut self, command: &'static str) -> Error {
+        match (self.error.take(), &self.last) {
+            (Some(Error::Closed), _) if self.bye.is_some() => {
+                self.bye.take().map_or(Error::Closed, Error::Bye)
+            }
+            (Some(error), _) => error,
+            (None, Some(status)) if status.outcome != Outcome::Ok => {
+                Error::Refused { command, status: status.clone() }
+            }
+            (None, _) => self.wire.fail(Error::Protocol("an answer that async-imap does not take")),
+        }
+    }
+
+    /// Reads responses until there is something to show.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while self.shown.is_empty() {
+            let step = ready!(self.wire.poll_step(cx))?;
+            // A response with a literal, and what follows it, is nothing that was asked for here.
+            let Step::Line { text, continues: false, literal: None } = step else {
+                continue;
+            };
+            match Response::parse(self.wire.octets(&text)) {
+                Response::Tagged { tag, status } => {
+                    let word = match status.outcome {
+                        Outcome::Ok => "OK",
+                        Outcome::No => "NO",
+                        Outcome::Bad => "BAD",
+                        Outcome::Bye | Outcome::PreAuth => {
+                            return Poll::Ready(Err(self
+                                .wire
+                                .fail(Error::Protocol("a tagged BYE or PREAUTH"))));
+                        }
+                    };
+                    if !tag.iter().all(u8::is_ascii_alphanumeric) {
+                        return Poll::Ready(Err(self.wire.fail(Error::Protocol("an unknown tag"))));
+                    }
+                    self.shown.extend_from_slice(tag);
+                    self.shown.extend_from_slice(format!(" {word} .\r\n").as_bytes());
+                    self.record(status);
+                    self.wire.finish();
+                }
+                Response::Untagged(status) if status.outcome == Outcome::Bye && !self.greeted => {
+                    return Poll::Ready(Err(self.wire.fail(Error::Bye(status))));
+                }
+                Response::Untagged(status) => self.untagged(status),
+                Response::Capability(capabilities) => self.capabilities = Some(capabilities),
+                Response::Continue(text) => {
+                    let base64 = |octet: &u8| octet.is_ascii_alphanumeric() || b"+/=".contains(octet);
+                    let text = if text.iter().all(base64) { text } else { &[] };
+                    self.shown.extend_from_slice(b"+ ");
+                    self.shown.extend_from_slice(text);
+                    self.shown.extend_from_slice(b"\r\n");
+                }
+                Response::Exists(_) | Response::Expunge | Response::Fetch(_) | Response::Other => {}
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn untagged(&mut self, status: Status) {
+        match status.outcome {
+            Outcome::Bye => self.bye = Some(status),
+            Outcome::Ok | Outcome::PreAuth if !self.greeted => {
+                self.greeted = true;
+                self.shown.extend_from_slice(b"* OK .\r\n");
+                self.record(status);
+            }
+            Outcome::Ok | Outcome::PreAuth | Outcome::No | Outcome::Bad => {
+                if let Some(Code::Capability(capabilities)) = status.code {
+                    self.capabilities = Some(capabilities);
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, status: Status) {
+        if let Some(Code::Capability(capabilities)) = &status.code {
+            self.capabilities = Some(capabilities.clone());
+        }
+        self.last = Some(status);
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        if let Err(error) = ready!(guard.poll_next(cx)) {
+            guard.error = Some(error);
+            return Poll::Ready(Err(io::Error::other("upstream")));
+        }
+        let length = guard.shown.len().min(buffer.remaining());
+        buffer.put_slice(&guard.shown[..length]);
+        guard.shown.drain(..length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let guard = self.get_mut();
+        let result = ready!(guard.wire.poll_write(cx, octets));
+        Poll::Ready(guard.keep(result))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        let result = ready!(guard.wire.poll_flush(cx));
+        Poll::Ready(guard.keep(result))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().wire.poll_shutdown(cx)
+    }
+}
+
+impl Guard {
+    /// Records a failed write for [`Self::failure`].
+    fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            self.error = Some(self.wire.fail(error.into()));
+            io::Error::other("upstream")
+        })
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}

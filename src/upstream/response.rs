@@ -1,0 +1,267 @@
+//! Response lines of the IMAP server: status, codes, counts (RFC 3501 §7, RFC 5530).
+
+use std::fmt;
+
+use crate::ids::{Uid, UidValidity, decimal};
+
+/// How a command ended, or what a status response says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Ok,
+    No,
+    Bad,
+    Bye,
+    PreAuth,
+}
+
+/// A response code as far as it matters here (RFC 3501 §7.1, RFC 5530, RFC 4315).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Code {
+    AuthenticationFailed,
+    AuthorizationFailed,
+    Expired,
+    Unavailable,
+    Limit,
+    OverQuota,
+    ServerBug,
+    ContactAdmin,
+    InUse,
+    Throttled,
+    ExpungeIssued,
+    NonExistent,
+    ReadOnly,
+    ReadWrite,
+    UidValidity(UidValidity),
+    UidNext(Uid),
+    Capability(Capabilities),
+    Other(String),
+}
+
+/// A status response: `OK`, `NO`, `BAD`, `BYE` or `PREAUTH`, its code and its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    pub outcome: Outcome,
+    pub code: Option<Code>,
+    /// At most [`MAX_TEXT`] characters, none of them control characters.
+    pub text: String,
+}
+
+/// Words of a server that are kept for logs and replies.
+const MAX_TEXT: usize = 200;
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.text.is_empty() { f.write_str("no reason given") } else { f.write_str(&self.text) }
+    }
+}
+
+/// The capabilities announced last, in upper case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities(Vec<String>);
+
+impl Capabilities {
+    fn parse(text: &[u8]) -> Self {
+        let names = text.split(|&octet| octet == b' ').filter(|name| !name.is_empty());
+        Self(names.take(256).map(|name| readable(name, 64).to_ascii_uppercase()).collect())
+    }
+
+    /// Whether `name` (upper case) was announced.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|known| known == name)
+    }
+
+    /// All names, as announced.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// One response line, as far as its first words tell.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Response<'a> {
+    /// The end of the command that bears this tag.
+    Tagged { tag: &'a [u8], status: Status },
+    /// `* OK …`, `* BYE …`
+    Untagged(Status),
+    /// `* CAPABILITY …`
+    Capability(Capabilities),
+    /// `* 12 EXISTS`
+    Exists(u32),
+    /// `* 12 EXPUNGE`: the sequence number is not needed, since all goes by UID.
+    Expunge,
+    /// `* 12 FETCH (…`: what follows the parenthesis.
+    Fetch(&'a [u8]),
+    /// `+ …`
+    Continue(&'a [u8]),
+    /// Anything else: nothing that popbridge asked for.
+    Other,
+}
+
+impl<'a> Response<'a> {
+    /// Reads the first line of a response, without its line end.
+    pub fn parse(line: &'a [u8]) -> Self {
+        let (first, rest) = word(line);
+        match first {
+            b"+" => Self::Continue(rest),
+            b"*" => Self::untagged(rest),
+            tag => match status(rest) {
+                Some(status) => Self::Tagged { tag, status },
+                None => Self::Other,
+            },
+        }
+    }
+
+    fn untagged(line: &'a [u8]) -> Self {
+        if let Some(status) = status(line) {
+            return Self::Untagged(status);
+        }
+        let (first, rest) = word(line);
+        if first.eq_ignore_ascii_case(b"CAPABILITY") {
+            return Self::Capability(Capabilities::parse(rest));
+        }
+        let Some(number) = decimal(first) else {
+            return Self::Other;
+        };
+        let (kind, rest) = word(rest);
+        match kind.to_ascii_uppercase().as_slice() {
+            b"EXISTS" => Self::Exists(number),
+            b"EXPUNGE" => Self::Expunge,
+            b"FETCH" => match rest.split_first() {
+                Some((b'(', items)) => Self::Fetch(items),
+                _ => Self::Other,
+            },
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether a line is a status response, whose text may end in `{n}` without a literal behind it.
+pub fn is_status(line: &[u8]) -> bool {
+    match word(line) {
+        (b"+", _) => true,
+        (b"*", rest) => outcome(word(rest).0).is_some(),
+        _ => true,
+    }
+}
+
+fn status(line: &[u8]) -> Option<Status> {
+    let (first, rest) = word(line);
+    let outcome = outcome(first)?;
+    let (code, text) = match rest.strip_prefix(b"[") {
+        Some(rest) => match rest.iter().position(|&octet| octet == b']') {
+            Some(end) => (Some(code(&rest[..end])), rest[end + 1..].trim_ascii_start()),
+            None => (None, rest),
+        },
+        None => (None, rest),
+    };
+    let mut text = readable(text, MAX_TEXT);
+    if text.is_empty()
+        && let Some(Code::Other(code)) = &code
+    {
+        text.clone_from(code);
+    }
+    Some(Status { outcome, code, text })
+}
+
+fn outcome(word: &[u8]) -> Option<Outcome> {
+    Some(match word.to_ascii_uppercase().as_slice() {
+        b"OK" => Outcome::Ok,
+        b"NO" => Outcome::No,
+        b"BAD" => Outcome::Bad,
+        b"BYE" => Outcome::Bye,
+        b"PREAUTH" => Outcome::PreAuth,
+        _ => return None,
+    })
+}
+
+fn code(text: &[u8]) -> Code {
+    let (name, argument) = word(text);
+    let other = || Code::Other(readable(text, MAX_TEXT));
+    match name.to_ascii_uppercase().as_slice() {
+        b"AUTHENTICATIONFAILED" => Code::AuthenticationFailed,
+        b"AUTHORIZATIONFAILED" => Code::AuthorizationFailed,
+        b"EXPIRED" => Code::Expired,
+        b"UNAVAILABLE" => Code::Unavailable,
+        b"LIMIT" => Code::Limit,
+        b"OVERQUOTA" => Code::OverQuota,
+        b"SERVERBUG" => Code::ServerBug,
+        b"CONTACTADMIN" => Code::ContactAdmin,
+        b"INUSE" => Code::InUse,
+        b"THROTTLED" => Code::Throttled,
+        b"EXPUNGEISSUED" => Code::ExpungeIssued,
+        b"NONEXISTENT" => Code::NonExistent,
+        b"READ-ONLY" => Code::ReadOnly,
+        b"READ-WRITE" => Code::ReadWrite,
+        b"UIDVALIDITY" => UidValidity::parse(argument).map_or_else(other, Code::UidValidity),
+        b"UIDNEXT" => Uid::parse(argument).map_or_else(other, Code::UidNext),
+        b"CAPABILITY" => Code::Capability(Capabilities::parse(argument)),
+        _ => other(),
+    }
+}
+
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    match text.iter().position(|&octet| octet == b' ') {
+        Some(end) => (&text[..end], &text[end + 1..]),
+        None => (text, &[]),
+    }
+}
+
+/// The server's words, safe to show: cut, no control characters, whatever the octets.
+fn readable(text: &[u8], most: usize) -> String {
+    let text = &text[..text.len().min(most * 4)];
+    String::from_utf8_lossy(text)
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(most)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_lines() {
+        let Response::Tagged { tag, status } = Response::parse(b"A1 NO [AUTHENTICATIONFAILED] Go away.")
+        else {
+            panic!("not tagged");
+        };
+        assert_eq!(tag, b"A1");
+        assert_eq!(status.outcome, Outcome::No);
+        assert_eq!(status.code, Some(Code::AuthenticationFailed));
+        assert_eq!(status.text, "Go away.");
+        let Response::Untagged(status) = Response::parse(b"* OK [UIDVALIDITY 77] UIDs valid") else {
+            panic!("not untagged");
+        };
+        assert_eq!(status.code, UidValidity::parse(b"77").map(Code::UidValidity));
+    }
+
+    #[test]
+    fn counts_and_rows() {
+        assert_eq!(Response::parse(b"* 172 EXISTS"), Response::Exists(172));
+        assert_eq!(Response::parse(b"* 2 expunge"), Response::Expunge);
+        assert_eq!(Response::parse(b"* 2 FETCH (UID 5)"), Response::Fetch(b"UID 5)"));
+        assert_eq!(Response::parse(b"* 99999999999 EXISTS"), Response::Other);
+    }
+
+    #[test]
+    fn hostile_text_is_made_harmless() {
+        for line in
+            [&b""[..], b"*", b"* ", b"* OK", b"* OK [", b"* OK [ALERT]\xc3\xa9", b"+", b"A1", b"\0\0 OK"]
+        {
+            let _ = Response::parse(line);
+        }
+        let Response::Untagged(status) = Response::parse(b"* BYE \x1b[31mred\xff\r") else {
+            panic!("not untagged");
+        };
+        assert!(!status.text.chars().any(char::is_control));
+    }
+
+    #[test]
+    fn braces_in_status_text_announce_nothing() {
+        assert!(is_status(b"* OK see {3}"));
+        assert!(is_status(b"A1 OK see {3}"));
+        assert!(is_status(b"+ go on {3}"));
+        assert!(!is_status(b"* 1 FETCH (BODY[] {3}"));
+    }
+}

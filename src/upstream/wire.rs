@@ -1,0 +1,370 @@
+//! The framer: owns the socket and cuts what the server sends into lines and literals.
+//!
+//! A fixed buffer, lines of at most [`MAX_LINE`] octets, literals as a length and then pieces,
+//! a deadline on every wait. Nothing is allocated by what a server announces.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use super::error::{Error, Result};
+use super::response::is_status;
+
+/// TCP or TLS over it.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Transport for T {}
+
+/// A line over this is refused.
+pub const MAX_LINE: usize = 64 * 1024;
+/// The buffer's usual size: a TLS record.
+const BUFFER: usize = 16 * 1024;
+
+/// What the server sent next; the octets are read through [`Wire::octets`] before the next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A line without its line end. `continues`: it follows a literal of the same response.
+    /// `literal`: so many octets of data come next.
+    Line { text: Range<usize>, continues: bool, literal: Option<u64> },
+    /// A piece of the announced literal, `left` octets still to come.
+    Data { octets: Range<usize>, left: u64 },
+}
+
+/// One connection's framer.
+pub struct Wire {
+    stream: Box<dyn Transport>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    literal_left: u64,
+    in_literal: bool,
+    continues: bool,
+    deadline: Duration,
+    next_tag: u32,
+    in_flight: u32,
+    failed: bool,
+}
+
+impl Wire {
+    /// Takes over a connected socket; `deadline` bounds every single wait.
+    pub fn new(stream: Box<dyn Transport>, deadline: Duration) -> Self {
+        Self {
+            stream,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            literal_left: 0,
+            in_literal: false,
+            continues: false,
+            deadline,
+            next_tag: 0,
+            in_flight: 0,
+            failed: false,
+        }
+    }
+
+    /// The bound on every single wait.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Gives the socket back, for STARTTLS. Anything already received would have been injected
+    /// by somebody in the middle: an error.
+    pub fn into_stream(self) -> Result<Box<dyn Transport>> {
+        if self.start < self.end {
+            return Err(Error::Protocol("data behind its answer to STARTTLS"));
+        }
+        Ok(self.stream)
+    }
+
+    /// Sends commands, each with a tag of its own, in one write, and returns the first tag's
+    /// number: the others follow it.
+    pub async fn send(&mut self, commands: &[&str]) -> Result<u32> {
+        self.check()?;
+        let first = self.next_tag;
+        let mut text = String::new();
+        for command in commands {
+            text.push_str(&format!("P{} {command}\r\n", self.next_tag));
+            self.next_tag = self.next_tag.wrapping_add(1);
+        }
+        self.in_flight += u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        self.send_raw(text.as_bytes()).await?;
+        Ok(first)
+    }
+
+    /// Sends octets as they are.
+    pub async fn send_raw(&mut self, octets: &[u8]) -> Result<()> {
+        let sent = timeout(self.deadline, async {
+            self.stream.write_all(octets).await?;
+            self.stream.flush().await
+        })
+        .await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.fail(error.into())),
+            Err(_) => Err(self.fail(Error::Timeout(self.deadline))),
+        }
+    }
+
+    /// A command goes out by another hand, the guard's: it is in flight until [`Self::finish`].
+    pub fn begin(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// The tagged end of a command that [`Self::begin`] announced.
+    pub fn finish(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Which of our commands a tag belongs to; that command is then over.
+    pub fn finished(&mut self, tag: &[u8]) -> Option<u32> {
+        let number =
+            tag.strip_prefix(b"P").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())?;
+        self.finish();
+        Some(number)
+    }
+
+    /// An error unless the connection is whole and no command is in flight.
+    pub fn check_idle(&self) -> Result<()> {
+        self.check()?;
+        if self.in_flight > 0 || self.in_literal || self.continues {
+            return Err(Error::Desynchronised);
+        }
+        Ok(())
+    }
+
+    /// Marks the connection as of no more use.
+    pub fn fail(&mut self, error: Error) -> Error {
+        self.failed = true;
+        error
+    }
+
+    /// The next line or piece of a literal.
+    pub async fn step(&mut self) -> Result<Step> {
+        self.check()?;
+        let step = timeout(self.deadline, poll_fn(|cx| self.poll_step(cx))).await;
+        match step {
+            Ok(step) => step,
+            Err(_) => Err(self.fail(Error::Timeout(self.deadline))),
+        }
+    }
+
+    /// The octets that a step speaks of; valid until the next step.
+    pub fn octets(&self, range: &Range<usize>) -> &[u8] {
+        &self.buffer[range.clone()]
+    }
+
+    /// [`Self::step`] without a deadline, for the guard.
+    pub fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step>> {
+        if self.in_literal && self.literal_left == 0 {
+            self.in_literal = false;
+            self.continues = true;
+        }
+        if self.in_literal {
+            if self.start == self.end {
+                ready!(self.poll_fill(cx))?;
+            }
+            let available = (self.end - self.start) as u64;
+            // At most what the buffer holds, so it fits a usize.
+            let length = available.min(self.literal_left) as usize;
+            let octets = self.start..self.start + length;
+            self.start += length;
+            self.literal_left -= length as u64;
+            return Poll::Ready(Ok(Step::Data { octets, left: self.literal_left }));
+        }
+        let mut searched = self.start;
+        loop {
+            if let Some(offset) = memchr(b'\n', &self.buffer[searched..self.end]) {
+                let end = searched + offset;
+                let text = self.start..end - usize::from(end > self.start && self.buffer[end - 1] == b'\r');
+                self.start = end + 1;
+                return Poll::Ready(self.line(text));
+            }
+            let unread = self.end - self.start;
+            ready!(self.poll_fill(cx))?;
+            searched = self.start + unread;
+        }
+    }
+
+    fn line(&mut self, text: Range<usize>) -> Result<Step> {
+        let continues = std::mem::take(&mut self.continues);
+        let line = &self.buffer[text.clone()];
+        let mut literal = None;
+        if continues || !is_status(line) {
+            literal = announced(line).map_err(|error| {
+                self.failed = true;
+                error
+            })?;
+        }
+        if let Some(length) = literal {
+            self.in_literal = true;
+            self.literal_left = length;
+        }
+        Ok(Step::Line { text, continues, literal })
+    }
+
+    /// Reads more behind what is unread, making room for it first.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            if self.buffer.len() > BUFFER {
+                self.buffer.truncate(BUFFER);
+                self.buffer.shrink_to_fit();
+            }
+        } else if self.end == self.buffer.len() {
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            } else if self.buffer.len() >= MAX_LINE {
+                return Poll::Ready(Err(self.fail(Error::Protocol("a line over 64 KiB"))));
+            } else {
+                self.buffer.resize((self.buffer.len() * 2).min(MAX_LINE), 0);
+            }
+        }
+        let mut free = ReadBuf::new(&mut self.buffer[self.end..]);
+        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut free));
+        let received = free.filled().len();
+        match result {
+            Ok(()) if received == 0 => Poll::Ready(Err(self.fail(Error::Closed))),
+            Ok(()) => {
+                self.end += received;
+                Poll::Ready(Ok(()))
+            }
+            // rustls reports a connection cut without close_notify like this.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Err(self.fail(Error::Closed)))
+            }
+            Err(error) => Poll::Ready(Err(self.fail(error.into()))),
+        }
+    }
+
+    /// Hands octets to the socket, for the guard.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, octets)
+    }
+
+    /// Flushes the socket, for the guard.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Closes the sending side, for the guard.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.failed {
+            return Err(Error::Desynchronised);
+        }
+        Ok(())
+    }
+}
+
+/// The literal that a line announces at its end: `{n}`, `{n+}` or `~{n}`.
+fn announced(line: &[u8]) -> Result<Option<u64>> {
+    let Some(line) = line.strip_suffix(b"}") else {
+        return Ok(None);
+    };
+    let line = line.strip_suffix(b"+").unwrap_or(line);
+    let Some(open) = line.iter().rposition(|&octet| octet == b'{') else {
+        return Ok(None);
+    };
+    let digits = &line[open + 1..];
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Ok(None);
+    }
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .map(Some)
+        .ok_or(Error::Protocol("a literal of impossible length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn steps(input: &[u8], most: usize) -> (Vec<String>, Option<Error>) {
+        let (mut server, client) = tokio::io::duplex(64);
+        let input = input.to_vec();
+        let feed = tokio::spawn(async move {
+            for piece in input.chunks(7) {
+                if server.write_all(piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut wire = Wire::new(Box::new(client), Duration::from_secs(5));
+        let mut seen = Vec::new();
+        let mut error = None;
+        while seen.len() < most {
+            match wire.step().await {
+                Ok(Step::Line { text, literal, continues }) => seen.push(format!(
+                    "{}{}{}",
+                    if continues { "…" } else { "" },
+                    String::from_utf8_lossy(wire.octets(&text)),
+                    literal.map(|length| format!("<{length}>")).unwrap_or_default(),
+                )),
+                Ok(Step::Data { octets, .. }) => {
+                    let data = String::from_utf8_lossy(wire.octets(&octets)).into_owned();
+                    match seen.last_mut() {
+                        Some(last) if last.starts_with('=') => last.push_str(&data),
+                        _ => seen.push(format!("={data}")),
+                    }
+                }
+                Err(failure) => {
+                    error = Some(failure);
+                    break;
+                }
+            }
+        }
+        drop(wire);
+        feed.await.expect("the feeding task ends");
+        (seen, error)
+    }
+
+    #[tokio::test]
+    async fn lines_and_literals() {
+        let (seen, error) = steps(
+            b"* OK see {3}\r\n* 1 FETCH (BODY[] {12}\r\nhello\r\nworld UID 5 X {0}\r\n)\r\nA1 OK {9}\r\n",
+            20,
+        )
+        .await;
+        assert_eq!(
+            seen,
+            [
+                "* OK see {3}",
+                "* 1 FETCH (BODY[] {12}<12>",
+                "=hello\r\nworld",
+                "… UID 5 X {0}<0>",
+                "…)",
+                "A1 OK {9}"
+            ]
+        );
+        assert!(matches!(error, Some(Error::Closed)));
+    }
+
+    #[tokio::test]
+    async fn an_endless_line_is_refused() {
+        let (seen, error) = steps(&vec![b'('; MAX_LINE + 100], 5).await;
+        assert!(seen.is_empty());
+        assert!(matches!(error, Some(Error::Protocol(_))), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_huge_literal_allocates_nothing() {
+        let (seen, error) = steps(b"* 1 FETCH (BODY[] {500000000}\r\nabc", 5).await;
+        assert_eq!(seen.len(), 2);
+        assert!(matches!(error, Some(Error::Closed)));
+        let (_, error) = steps(b"* 1 FETCH (BODY[] {99999999999999999999999}\r\n", 5).await;
+        assert!(matches!(error, Some(Error::Protocol(_))), "{error:?}");
+    }
+}
