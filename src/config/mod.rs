@@ -1,9 +1,10 @@
 //! Resolved settings: read once, checked, with nothing left to look up. `file` has their form
-//! on disk.
+//! on disk, `resolve` the way from there.
 
 mod error;
 mod file;
 mod places;
+mod resolve;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -33,12 +34,12 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.display().to_string(), source })?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        file::parse(&text, &path.display().to_string(), Some(folder.unwrap_or(Path::new("."))))
+        resolve::parse(&text, &path.display().to_string(), Some(folder.unwrap_or(Path::new("."))))
     }
 
     /// Checks a configuration's text; `origin` names it in errors, relative paths start at `folder`.
     pub fn parse(text: &str, origin: &str, folder: &Path) -> Result<Self, ConfigError> {
-        file::parse(text, origin, Some(folder))
+        resolve::parse(text, origin, Some(folder))
     }
 
     /// The configuration of `serve --imap URL --listen ADDRESS`: all defaults, one upstream.
@@ -49,7 +50,7 @@ impl Config {
             quote(&listen.to_string()),
             quote(url)
         );
-        file::parse(&text, "command line", None)
+        resolve::parse(&text, "command line", None)
     }
 }
 

@@ -62,11 +62,6 @@ impl Listing {
         (listing, stale)
     }
 
-    /// How many messages there are, deleted or not.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// The message of this number, unless it is marked deleted.
     pub fn get(&self, number: MessageNumber) -> Result<Entry, Error> {
         match self.slots.get(number.index()) {

@@ -94,7 +94,7 @@ impl Maildrop {
         if let Err(error) = tidied.await {
             tracing::warn!(%login, %error, "stale notes stay in the state database");
         }
-        tracing::debug!(%login, messages = listing.len(), elapsed = ?started.elapsed(), "maildrop open");
+        tracing::debug!(%login, messages = listing.stat().0, elapsed = ?started.elapsed(), "maildrop open");
         Ok(Self { link, listing, validity: mailbox.validity, store, mailbox: key, settings, login, lock })
     }
 

@@ -125,18 +125,14 @@ impl Body {
                 Response::Untagged(status) if status.outcome == Outcome::Bye => {
                     return Err(wire.fail(Error::Bye(status)));
                 }
-                Response::Fetch(items) => {
-                    if self.row(items, literal.is_some())? {
-                        return Ok(true);
-                    }
-                }
+                Response::Fetch(items) if self.row(items, literal.is_some()) => return Ok(true),
                 _ => {}
             }
         }
     }
 
     /// Whether a row holds the body, in a literal behind it or quoted in it.
-    fn row(&mut self, items: &[u8], literal: bool) -> Result<bool> {
+    fn row(&mut self, items: &[u8], literal: bool) -> bool {
         let mut uid = None;
         let mut body = None;
         for (name, value) in Items::new(items) {
@@ -148,25 +144,25 @@ impl Body {
         }
         match uid {
             // GNU imap4d answers for another message when this one is gone.
-            Some(uid) if uid != self.uid => return Ok(false),
+            Some(uid) if uid != self.uid => return false,
             Some(_) => self.confirmed = true,
             None => {}
         }
         match body {
             Some(Value::Literal) if literal => {
                 self.in_literal = true;
-                Ok(true)
+                true
             }
             Some(Value::Quoted(text)) => {
                 self.quoted = Some(unquote(text));
-                Ok(true)
+                true
             }
             // NIL: gone, as Dovecot words it; the tagged NO follows.
             Some(Value::Atom(_)) => {
                 self.confirmed = false;
-                Ok(false)
+                false
             }
-            _ => Ok(false),
+            _ => false,
         }
     }
 

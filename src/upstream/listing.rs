@@ -129,6 +129,8 @@ struct View {
     /// Messages that came, and that went, while rows were read.
     arrived: u32,
     expunged: u32,
+    /// Dovecot says OK `[EXPUNGEISSUED]` with a size of 0 for a message that has just gone.
+    tainted: bool,
     rows: Vec<Row>,
 }
 
@@ -155,6 +157,7 @@ impl View {
                     if status.outcome != Outcome::Ok {
                         return Err(Error::Refused { command, status });
                     }
+                    self.tainted |= status.code == Some(Code::ExpungeIssued);
                     return Ok(status);
                 }
                 Response::Untagged(status) => match (status.outcome, &status.code) {
@@ -198,6 +201,7 @@ impl View {
         self.rows.clear();
         self.arrived = 0;
         self.expunged = 0;
+        self.tainted = false;
     }
 
     /// The rows in order, if they are all there: as many as EXISTS, give or take the messages
@@ -208,7 +212,7 @@ impl View {
         let count = self.rows.len() as u64;
         let least = u64::from(self.exists.saturating_sub(self.arrived));
         let most = u64::from(self.exists) + u64::from(self.expunged);
-        let complete = unique && (least..=most).contains(&count);
+        let complete = unique && !self.tainted && (least..=most).contains(&count);
         complete.then(|| {
             self.rows.shrink_to_fit();
             std::mem::take(&mut self.rows)
@@ -252,7 +256,7 @@ mod tests {
     fn view(uids: &[u32], exists: u32, arrived: u32, expunged: u32) -> View {
         let rows =
             uids.iter().filter_map(|&uid| Uid::new(uid)).map(|uid| Row { uid, size: Octets(1) }).collect();
-        View { validity: None, exists, arrived, expunged, rows }
+        View { validity: None, exists, arrived, expunged, tainted: false, rows }
     }
 
     #[test]

@@ -196,10 +196,7 @@ impl Wire {
         let line = &self.buffer[text.clone()];
         let mut literal = None;
         if continues || !is_status(line) {
-            literal = announced(line).map_err(|error| {
-                self.failed = true;
-                error
-            })?;
+            literal = announced(line).inspect_err(|_| self.failed = true)?;
         }
         if let Some(length) = literal {
             self.in_literal = true;

@@ -16,11 +16,13 @@ const RESPONSE_CAP: usize = 64 * 1024;
 
 impl Connection {
     pub(crate) fn capabilities(&self) -> Vec<String> {
-        if self.user.is_some() {
-            return self.traits.after_login.iter().cloned().collect();
-        }
-        let mut list: Vec<String> = self.traits.before_login.iter().cloned().collect();
-        if self.shared.tls == Tls::StartTls && !self.encrypted {
+        let logged_in = self.user.is_some();
+        let traits = &self.traits;
+        let names = if logged_in { &traits.after_login } else { &traits.before_login };
+        let mut list: Vec<String> = names.iter().cloned().collect();
+        if logged_in {
+            // Neither STARTTLS nor a mechanism is of use any more.
+        } else if self.shared.tls == Tls::StartTls && !self.encrypted {
             list.extend(["STARTTLS".into(), "LOGINDISABLED".into()]);
         } else {
             list.extend(self.traits.mechanisms.iter().map(|name| format!("AUTH={name}")));

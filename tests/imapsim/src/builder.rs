@@ -109,9 +109,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             state.connections
         };
         let live = Live { shared: Arc::clone(&shared), id };
-        let mut state = shared.lock();
+        // Not under the lock: a runtime that shuts down drops the future, and `live` takes the lock.
         let task = tokio::spawn(serve(stream, live));
-        state.tasks.insert(id, task.abort_handle());
+        let mut state = shared.lock();
+        if !task.is_finished() {
+            state.tasks.insert(id, task.abort_handle());
+        }
     }
 }
 

@@ -52,6 +52,10 @@ impl Connection {
             // A line that is too long is only read to its end.
             if length > self.shared.traits().line_limit {
                 wrong = Some("Command line too long");
+                if tokens.is_empty() {
+                    let tag = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+                    token::tokens(&tag[..tag.len().min(64)], &mut tokens).ok();
+                }
             }
             if wrong.is_none() {
                 shown.extend_from_slice(&line);

@@ -17,7 +17,7 @@ impl Connection {
             let Some(set) = args.atom() else {
                 return bad("Error in IMAP command UID EXPUNGE: Invalid arguments.");
             };
-            match view.targets(self, set, true) {
+            match view.targets(self, set, command) {
                 Ok(targets) => Some(targets.into_iter().map(|at| view.uids[at]).collect()),
                 Err(reply) => return Ok(reply),
             }

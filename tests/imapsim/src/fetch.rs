@@ -1,5 +1,6 @@
 //! FETCH and UID FETCH.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ impl Connection {
             Ok(items) => items,
             Err(wrong) => return bad(format!("Error in IMAP command FETCH: {wrong}.")),
         };
-        let mut targets = match view.targets(self, set, command.uid) {
+        let mut targets = match view.targets(self, set, command) {
             Ok(targets) => targets,
             Err(reply) => return Ok(reply),
         };
@@ -72,12 +73,7 @@ impl Connection {
         if uid && !items.contains(&Item::Uid) {
             items.insert(0, Item::Uid);
         }
-        let seen = items.iter().any(|item| matches!(item, Item::Body(body) if body.sets_seen));
-        let read_only = self.view.as_ref().is_none_or(|view| view.read_only);
-        if seen && !read_only && !items.contains(&Item::Flags) {
-            let behind = usize::from(items.first() == Some(&Item::Uid));
-            items.insert(behind, Item::Flags);
-        }
+
         if self.traits.uid_last {
             items.sort_by_key(|item| match item {
                 Item::Body(_) => 0,
@@ -95,19 +91,25 @@ impl Connection {
         };
         let uid = view.uids[at];
         let seen = items.iter().any(|item| matches!(item, Item::Body(body) if body.sets_seen));
-        let (user, name, first_recent) = (view.user.clone(), view.mailbox.clone(), view.first_recent);
+        let (user, name, recent) = (view.user.clone(), view.mailbox.clone(), view.is_recent(uid));
         let read_only = view.read_only;
+        let mut newly_seen = false;
         let found = self.shared.with_mailbox(&user, &name, |mailbox| {
             if seen && !read_only {
-                mailbox.change_flags(uid, |flags| {
-                    flags.insert("\\Seen".into());
-                });
+                mailbox.change_flags(uid, |flags| newly_seen = flags.insert("\\Seen".into()));
             }
             mailbox.find(uid).cloned()
         });
         let Some(message) = found.flatten() else {
             return Ok(self.gone_row(at, uid, items));
         };
+        // The flag that BODY[] sets is told in the same row.
+        let mut items = Cow::Borrowed(items);
+        if newly_seen && !items.contains(&Item::Flags) {
+            let behind = usize::from(items.first() == Some(&Item::Uid));
+            items.to_mut().insert(behind, Item::Flags);
+        }
+
         if items.contains(&Item::Flags) {
             view.knows_flags(at, &message);
         }
@@ -118,7 +120,7 @@ impl Connection {
                 self.wire.push(" ");
             }
             let Item::Body(wanted) = item else {
-                let text = self.text(item, &message, &body, first_recent);
+                let text = self.text(item, &message, &body, recent);
                 self.wire.push(text);
                 continue;
             };
@@ -136,10 +138,10 @@ impl Connection {
         Ok(Row::Sent)
     }
 
-    fn text(&self, item: &Item, message: &Stored, body: &[u8], first_recent: u32) -> String {
+    fn text(&self, item: &Item, message: &Stored, body: &[u8], recent: bool) -> String {
         match item {
             Item::Uid => format!("UID {}", message.uid),
-            Item::Flags => format!("FLAGS {}", view::flags(message, first_recent)),
+            Item::Flags => format!("FLAGS {}", view::flags(message, recent)),
             Item::Size => format!("RFC822.SIZE {}", self.size(body)),
             Item::Date => format!("INTERNALDATE \"{}\"", section::internal_date(message.date)),
             Item::Envelope => format!("ENVELOPE {}", section::envelope(body)),
@@ -189,7 +191,7 @@ impl Connection {
             .map(|item| match item {
                 Item::Body(body) => format!("{} NIL", body.label),
                 Item::Size => "RFC822.SIZE 0".into(),
-                _ => self.text(item, &ghost, &[], u32::MAX),
+                _ => self.text(item, &ghost, &[], false),
             })
             .collect();
         self.wire.push_line(format!("* {} FETCH ({})", at + 1, parts.join(" ")));

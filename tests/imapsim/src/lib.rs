@@ -34,6 +34,7 @@ mod persona;
 mod search;
 mod section;
 mod select;
+mod servers;
 mod set;
 mod state;
 mod store;
@@ -76,7 +77,9 @@ impl Drop for Running {
 }
 
 fn abort_all(shared: &Shared) {
-    for (_, task) in shared.lock().tasks.drain() {
+    // Ended tasks take the lock themselves, so it is not held over this.
+    let tasks = std::mem::take(&mut shared.lock().tasks);
+    for task in tasks.values() {
         task.abort();
     }
 }
@@ -130,6 +133,12 @@ impl Server {
     pub fn mailboxes(&self, user: &str) -> Vec<String> {
         let state = self.shared().lock();
         state.users.get(user).map(|account| account.mailboxes.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Makes a mailbox if it is new, and sets its special use (`\Archive` …).
+    pub fn create(&self, user: &str, mailbox: &str, special_use: Option<&str>) {
+        let mut state = self.shared().lock();
+        state.mailbox(user, mailbox).special_use = special_use.map(str::to_owned);
     }
 
     /// Removes a message as another client would; connected sessions hear of it in time.
@@ -204,7 +213,7 @@ impl Server {
         self.shared().lock().faults.clear();
     }
 
-    /// Breaks all connections off at once.
+    /// Breaks all connections off at once; `live_connections` follows a moment later.
     pub fn kill_connections(&self) {
         abort_all(self.shared());
     }

@@ -40,7 +40,7 @@ impl Connection {
                 let Some(message) = mailbox.find(uid) else {
                     continue;
                 };
-                let recent = uid >= view.first_recent;
+                let recent = view.is_recent(uid);
                 if key.fits(&Candidate { message, number, count, last, recent }) {
                     found.push(if command.uid { uid } else { number });
                 }

@@ -38,7 +38,7 @@ impl Connection {
                 Token::Text(_) => return bad("Error in IMAP command STORE: Invalid arguments."),
             };
         }
-        let targets = match view.targets(self, set, command.uid) {
+        let targets = match view.targets(self, set, command) {
             Ok(targets) => targets,
             Err(reply) => return Ok(reply),
         };
@@ -88,7 +88,7 @@ impl Connection {
                     deleted.insert(uid);
                 }
                 if !silent {
-                    let flags = view::flags(message, view.first_recent);
+                    let flags = view::flags(message, view.is_recent(uid));
                     let uid = if by_uid { format!("UID {uid} ") } else { String::new() };
                     rows.push_str(&format!("* {} FETCH ({uid}FLAGS {flags})\r\n", at + 1));
                 }

@@ -21,7 +21,7 @@ impl Connection {
         if !args.is_empty() {
             return bad(format!("Error in IMAP command {}: Invalid arguments.", command.name));
         }
-        let targets = match view.targets(self, set, command.uid) {
+        let targets = match view.targets(self, set, command) {
             Ok(targets) => targets,
             Err(reply) => return Ok(reply),
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::command::Command;
 use crate::connection::{Connection, Reply};
 use crate::mailbox::{Mailbox, Stored};
 use crate::set::Set;
@@ -17,8 +18,8 @@ pub(crate) struct View {
     pub uids: Vec<u32>,
     /// Beside `uids`: which state of the flags the session knows.
     modseqs: Vec<u64>,
-    /// Messages from this UID on are \Recent here.
-    pub first_recent: u32,
+    /// The UIDs that are \Recent here, as ranges.
+    recents: Vec<(u32, u32)>,
     recent: usize,
     highest: u32,
     revision: u64,
@@ -27,7 +28,6 @@ pub(crate) struct View {
 impl View {
     /// Opens the mailbox; a SELECT takes its \Recent flags.
     pub(crate) fn open(user: &str, name: &str, mailbox: &mut Mailbox, examine: bool) -> Self {
-        let first_recent = mailbox.recent_from;
         let mut view = Self {
             user: user.to_owned(),
             mailbox: name.to_owned(),
@@ -35,13 +35,13 @@ impl View {
             read_only: examine || mailbox.read_only,
             uids: mailbox.messages.iter().map(|message| message.uid).collect(),
             modseqs: mailbox.messages.iter().map(|message| message.modseq).collect(),
-            first_recent,
+            recents: Vec::new(),
             recent: 0,
             highest: mailbox.next_uid - 1,
             revision: mailbox.revision,
         };
-        view.recent = view.count_recent();
         view.take_recent(mailbox);
+        view.recent = view.count_recent();
         view
     }
 
@@ -49,6 +49,10 @@ impl View {
     pub(crate) fn is_current(&self, shared: &Arc<Shared>) -> bool {
         let validity = shared.with_mailbox(&self.user, &self.mailbox, |mailbox| mailbox.validity);
         validity == Some(self.validity)
+    }
+
+    pub(crate) fn is_recent(&self, uid: u32) -> bool {
+        self.recents.iter().any(|&(first, last)| (first..=last).contains(&uid))
     }
 
     pub(crate) fn recent(&self) -> usize {
@@ -79,19 +83,20 @@ impl View {
         if from < mailbox.messages.len() {
             lines.push_str(&format!("* {} EXISTS\r\n", self.uids.len()));
         }
+        self.take_recent(mailbox);
         let recent = self.count_recent();
+
         if recent != self.recent {
             self.recent = recent;
             lines.push_str(&format!("* {recent} RECENT\r\n"));
         }
-        self.take_recent(mailbox);
         for (at, uid) in self.uids.iter().enumerate() {
             let Some(message) = mailbox.find(*uid) else {
                 continue;
             };
             if message.modseq != self.modseqs[at] {
                 self.modseqs[at] = message.modseq;
-                let flags = flags(message, self.first_recent);
+                let flags = flags(message, self.is_recent(message.uid));
                 lines.push_str(&format!("* {} FETCH (FLAGS {flags})\r\n", at + 1));
             }
         }
@@ -107,16 +112,25 @@ impl View {
     }
 
     /// The indexes that a set means, or the answer to a set that is wrong.
-    pub(crate) fn targets(&self, connection: &Connection, set: &str, uid: bool) -> Result<Vec<usize>, Reply> {
-        let invalid = || Reply::Bad("Error in IMAP command: Invalid messageset.".into());
+    pub(crate) fn targets(
+        &self,
+        connection: &Connection,
+        set: &str,
+        command: &Command,
+    ) -> Result<Vec<usize>, Reply> {
+        let invalid = || {
+            let uid = if command.uid { "UID " } else { "" };
+            let text = format!("Error in IMAP command {uid}{}: Invalid messageset.", command.name);
+            Reply::Bad(text)
+        };
         let set = Set::parse(set).ok_or_else(invalid)?;
         if connection.traits.rejects_descending && set.is_descending() {
             return Err(invalid());
         }
-        if uid && connection.traits.missing_uid_hits_neighbour {
+        if command.uid && connection.traits.missing_uid_hits_neighbour {
             return Ok(set.indexes_or_neighbours(&self.uids));
         }
-        if uid {
+        if command.uid {
             return Ok(set.indexes(&self.uids));
         }
         // A mailbox holds at most u32::MAX messages, for each has a UID.
@@ -147,10 +161,15 @@ impl View {
     }
 
     fn count_recent(&self) -> usize {
-        self.uids.len() - self.uids.partition_point(|&uid| uid < self.first_recent)
+        self.uids.iter().filter(|&&uid| self.is_recent(uid)).count()
     }
 
-    fn take_recent(&self, mailbox: &mut Mailbox) {
+    fn take_recent(&mut self, mailbox: &mut Mailbox) {
+        if mailbox.recent_from < mailbox.next_uid
+            && self.recents.last().is_none_or(|last| last.1 < mailbox.next_uid - 1)
+        {
+            self.recents.push((mailbox.recent_from, mailbox.next_uid - 1));
+        }
         if !self.read_only {
             mailbox.recent_from = mailbox.next_uid;
         }
@@ -168,10 +187,10 @@ impl Connection {
 }
 
 /// The flags in parentheses, in Dovecot's order.
-pub(crate) fn flags(message: &Stored, first_recent: u32) -> String {
+pub(crate) fn flags(message: &Stored, recent: bool) -> String {
     let mut list: Vec<&str> =
         SYSTEM_FLAGS.iter().copied().filter(|name| message.flags.contains(*name)).collect();
-    if message.uid >= first_recent {
+    if recent {
         list.push("\\Recent");
     }
     list.extend(message.flags.iter().map(String::as_str).filter(|flag| !SYSTEM_FLAGS.contains(flag)));

@@ -1,0 +1,75 @@
+//! A private certification authority, made anew for each test.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// An authority, its certificate as a file, and a server's pair signed by it.
+pub struct Authority {
+    directory: tempfile::TempDir,
+    root: CertificateDer<'static>,
+}
+
+impl Authority {
+    /// An authority with one server certificate for 127.0.0.1 and localhost.
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names is a valid list");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("ring makes keys");
+        let root = params.self_signed(&key).expect("a CA signs itself");
+        let issuer = Issuer::new(params, key);
+
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let mut params = CertificateParams::new(names).expect("the names are valid");
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().expect("ring makes keys");
+        let leaf = params.signed_by(&key, &issuer).expect("the CA signs the server");
+
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        for (file, text) in
+            [("ca.pem", root.pem()), ("server.pem", leaf.pem()), ("server.key", key.serialize_pem())]
+        {
+            std::fs::write(directory.path().join(file), text).expect("a file is written");
+        }
+        Self { directory, root: root.der().clone() }
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.file("ca.pem")
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.file("server.pem")
+    }
+
+    pub fn private_key(&self) -> PathBuf {
+        self.file("server.key")
+    }
+
+    /// A client's view that trusts this authority and no other.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).expect("a valid root");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        Path::join(self.directory.path(), name)
+    }
+}
