@@ -235,7 +235,7 @@ fn session(entry: &Value) -> Option<Session> {
 
 fn spawn(configuration: &Path) -> (Child, Arc<Log>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_popbridge"))
-        .args(["serve", "--log-format", "json", "--config"])
+        .args(["serve", "--log-format", "json", "--log-level", "trace", "--config"])
         .arg(configuration)
         // A test's proxy or log level is not the caller's.
         .env_remove("RUST_LOG")

@@ -73,13 +73,18 @@ impl Pop3 {
     pub async fn connect_stls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let mut pop3 = Self::connect(address).await;
         pop3.ok("STLS").await;
-        assert!(pop3.wire.buffer().is_empty(), "octets behind STLS's answer");
-        let Wire::Plain(socket) = pop3.wire.into_inner() else {
-            unreachable!("connected in plaintext above");
+        pop3.into_tls(address, config).await
+    }
+
+    /// Makes the handshake behind STLS's answer.
+    pub async fn into_tls(self, address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        assert!(self.wire.buffer().is_empty(), "octets behind STLS's answer");
+        let Wire::Plain(socket) = self.wire.into_inner() else {
+            panic!("TLS is already on");
         };
         let tls = handshake(socket, address, config).await;
         let mut over = Self::over(Wire::Tls(Box::new(tls)));
-        over.greeting = pop3.greeting;
+        over.greeting = self.greeting;
         over
     }
 
