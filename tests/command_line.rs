@@ -1,0 +1,212 @@
+//! The program from outside: arguments, exit codes, signals, `check`.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use imapsim::Server;
+use support::bridge::{Bridge, Settings};
+use support::dovecot::PASSWORD;
+use support::pop3::Pop3;
+
+fn popbridge(arguments: &[&str]) -> Output {
+    with_input(arguments, "")
+}
+
+fn with_input(arguments: &[&str], input: &str) -> Output {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_popbridge"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // A program that does not read its input has closed it.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("the program ends")
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).expect("text")
+}
+
+fn configuration(folder: &Path, text: &str) -> String {
+    let path = folder.join("popbridge.toml");
+    std::fs::write(&path, text).expect("written");
+    path.display().to_string()
+}
+
+#[test]
+fn version_tells_how_it_was_built() {
+    let output = popbridge(&["--version"]);
+    assert!(output.status.success());
+    let version = text(&output.stdout);
+    assert!(version.starts_with(concat!("popbridge ", env!("CARGO_PKG_VERSION"), "\n")), "{version}");
+    for fact in ["commit ", "rustc ", "target ", "profile "] {
+        assert!(version.contains(fact), "{version}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_usage_errors() {
+    let wrong: [&[&str]; 6] = [
+        &[],
+        &["sevre"],
+        &["serve"],
+        &["serve", "--imap", "imaps://a.example", "--listen", "nowhere"],
+        &["serve", "--config", "a.toml", "--imap", "imaps://a.example"],
+        &["check", "--password-file", "x", "--imap", "imaps://a.example"],
+    ];
+    for arguments in wrong {
+        let output = popbridge(arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", text(&output.stderr));
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+    assert!(popbridge(&["serve", "--help"]).status.success());
+}
+
+#[test]
+fn a_wrong_configuration_names_the_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = configuration(
+        folder.path(),
+        "[upstream.home]\nurl = \"imaps://imap.example.org\"\n\n[[listener]]\nadress = \"127.0.0.1:0\"\n",
+    );
+    for command in ["serve", "check"] {
+        let output = popbridge(&[command, "--config", &path]);
+        assert_eq!(output.status.code(), Some(78));
+        let expected = format!("popbridge: {path}:5: unknown key \"adress\"; did you mean \"address\"?\n");
+        assert_eq!(text(&output.stderr), expected);
+    }
+    let output = popbridge(&["serve", "--config", "/nowhere/popbridge.toml"]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_address_in_use_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let text_ = format!(
+        "[[listener]]\naddress = \"{address}\"\n[upstream.a]\nurl = \"imap://127.0.0.1:1\"\n[state]\nurl = \"sqlite::memory:\"\n"
+    );
+    let output = popbridge(&["serve", "--config", &configuration(folder.path(), &text_)]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains(&address), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_state_that_cannot_be_used_is_said_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("broken.db"), b"this is no database, it is a text file\n".repeat(100))
+        .expect("written");
+    std::fs::write(folder.path().join("file"), b"").expect("written");
+    for url in ["sqlite:broken.db", "sqlite:file/popbridge.db"] {
+        let text_ = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n[upstream.a]\nurl = \"imap://127.0.0.1:1\"\n[state]\nurl = \"{url}\"\n"
+        );
+        let output = popbridge(&["serve", "--config", &configuration(folder.path(), &text_)]);
+        assert_eq!(output.status.code(), Some(73), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("state"), "{}", text(&output.stderr));
+    }
+}
+
+async fn sim() -> Server {
+    let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+    sim.append("alice", "INBOX", b"Subject: one\r\n\r\nbody\r\n", &[]);
+    sim
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_what_the_server_lets_each_policy_do() {
+    let sim = sim().await;
+    sim.set_capability("UIDPLUS", false);
+    let url = format!("imap://{}", sim.address());
+    let arguments = ["check", "--imap", &url, "--login", "alice"];
+    let output = with_input(&arguments, "secret\n");
+    let report = text(&output.stdout);
+    assert!(output.status.success(), "{report}");
+    assert!(report.contains("INBOX: 1 messages"), "{report}");
+    assert!(report.contains("on_delete = \"hide\" (configured): can be kept"), "{report}");
+    assert!(report.contains("on_delete = \"expunge\": REFUSED"), "{report}");
+
+    let output = with_input(&[&arguments[..], &["--json"]].concat(), "secret\n");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["login"]["messages"], 1);
+    assert_eq!(report["login"]["policies"][1]["on_delete"], "expunge");
+    assert!(report["login"]["policies"][1]["refused"].is_string());
+
+    let output = with_input(&arguments, "wrong\n");
+    assert_eq!(output.status.code(), Some(69));
+    let report = text(&output.stdout);
+    assert!(report.contains("FAILED") && !report.contains("wrong"), "{report}");
+    assert!(!sim.messages("alice", "INBOX")[0].flags.contains("\\Seen"));
+}
+
+#[test]
+fn check_says_when_nobody_answers() {
+    let output = popbridge(&["check", "--imap", "imap://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stdout).contains("127.0.0.1:1 FAILED"), "{}", text(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_fails_when_the_configured_policy_cannot_be_kept() {
+    let sim = sim().await;
+    sim.set_capability("UIDPLUS", false);
+    let folder = tempfile::tempdir().expect("a folder");
+    let text_ =
+        format!("[upstream.a]\nurl = \"imap://{}\"\n[maildrop]\non_delete = \"expunge\"\n", sim.address());
+    let path = configuration(folder.path(), &text_);
+    std::fs::write(folder.path().join("password"), "secret\n").expect("written");
+    let password = folder.path().join("password").display().to_string();
+    let output = popbridge(&["check", "--config", &path, "--login", "alice", "--password-file", &password]);
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("(configured): REFUSED"), "{}", text(&output.stdout));
+    assert!(!folder.path().join("popbridge.db").exists(), "check leaves nothing behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_sessions_finish() {
+    let sim = sim().await;
+    let settings = Settings::new(format!("imap://{}", sim.address()));
+    let mut bridge = Bridge::start(&settings);
+    let address = bridge.address();
+    let mut client = Pop3::connect(address).await;
+    client.login("alice").await;
+    let mut waiting = Pop3::connect(address).await;
+    let ended = std::thread::spawn(move || (bridge.terminate(), bridge));
+    let goodbye = waiting.line().await.expect("a word of goodbye");
+    assert!(goodbye.starts_with("-ERR [SYS/TEMP]"), "{goodbye}");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody new is let in");
+    client.retr(1).await;
+    client.ok("DELE 1").await;
+    client.quit().await;
+    let (status, bridge) = ended.join().expect("the program ends");
+    assert_eq!(status.code(), Some(0));
+    let sessions = bridge.sessions(2);
+    let session = sessions.iter().find(|session| session.login == "alice").expect("its line");
+    assert_eq!((session.retrieved, session.deleted, session.end.as_str()), (1, 1, "quit"));
+    assert!(session.octets > 0 && !session.tls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grace_has_an_end() {
+    let sim = sim().await;
+    let settings =
+        Settings::new(format!("imap://{}", sim.address())).with("limits", "shutdown_grace = \"300ms\"");
+    let mut bridge = Bridge::start(&settings);
+    let mut client = Pop3::connect(bridge.address()).await;
+    client.login("alice").await;
+    client.ok("DELE 1").await;
+    let started = Instant::now();
+    let status = tokio::task::spawn_blocking(move || (bridge.terminate(), bridge)).await.expect("it ends");
+    assert_eq!(status.0.code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(client.rest().await.is_empty());
+    assert_eq!(status.1.sessions(1)[0].end, "shutdown");
+}

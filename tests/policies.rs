@@ -1,0 +1,163 @@
+//! What DELE and QUIT do to the mailbox, and what is refused rather than approximated.
+
+mod support;
+
+use imapsim::{Fault, Persona, Place, Server};
+use support::bridge::Settings;
+use support::dovecot::PASSWORD;
+use support::local::Local;
+use support::pop3::Pop3;
+
+async fn sim(persona: Persona, messages: usize) -> Server {
+    let sim = Server::builder().persona(persona).user("alice", PASSWORD).start().await;
+    let sim = sim.expect("the simulator starts");
+    for index in 0..messages {
+        sim.append("alice", "INBOX", format!("Subject: {index}\r\n\r\n{index}\r\n").as_bytes(), &[]);
+    }
+    sim
+}
+
+fn settings(sim: &Server, on_delete: &str) -> Settings {
+    Settings::new(format!("imap://{}", sim.address()))
+        .with("maildrop", &format!("on_delete = \"{on_delete}\""))
+}
+
+async fn login(bridge: &Local) -> Pop3 {
+    let mut client = Pop3::connect(bridge.address()).await;
+    client.login("alice").await;
+    client
+}
+
+fn uids(sim: &Server) -> Vec<u32> {
+    sim.messages("alice", "INBOX").iter().map(|message| message.uid).collect()
+}
+
+#[tokio::test]
+async fn hidden_messages_stay_on_the_server_over_restarts() {
+    let sim = sim(Persona::Dovecot, 4).await;
+    let bridge = Local::start(&settings(&sim, "hide")).await;
+    let mut client = login(&bridge).await;
+    client.ok("DELE 2").await;
+    client.quit().await;
+    let folder = bridge.stop().await;
+    sim.append("alice", "INBOX", b"Subject: new\r\n\r\n", &[]);
+    let bridge = Local::start_in(&settings(&sim, "hide"), folder).await;
+    let mut client = login(&bridge).await;
+    assert_eq!(client.list().await.len(), 4);
+    assert!(client.retr(2).await.starts_with(b"Subject: 2"));
+    client.quit().await;
+    assert_eq!(uids(&sim), [1, 2, 3, 4, 5]);
+    assert!(!sim.commands().iter().any(|command| command.contains("Deleted")));
+}
+
+#[tokio::test]
+async fn expunge_leaves_what_others_flagged() {
+    for persona in [Persona::Dovecot, Persona::Gmail, Persona::Cyrus] {
+        let sim = sim(persona, 5).await;
+        let bridge = Local::start(&settings(&sim, "expunge")).await;
+        let mut client = login(&bridge).await;
+        if persona != Persona::Gmail {
+            // Gmail expunges by itself whatever is flagged.
+            sim.set_flags("alice", "INBOX", 1, &["\\Deleted"]);
+        }
+        for number in [2, 4] {
+            client.ok(&format!("DELE {number}")).await;
+        }
+        client.quit().await;
+        assert_eq!(uids(&sim), [1, 3, 5], "{persona:?}");
+        assert!(!sim.commands().iter().any(|command| command.ends_with(" EXPUNGE")), "{persona:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_gone_already_counts_as_removed_and_hits_nothing_else() {
+    for persona in [Persona::Dovecot, Persona::Cyrus] {
+        let sim = sim(persona, 4).await;
+        let bridge = Local::start(&settings(&sim, "expunge")).await;
+        let mut client = login(&bridge).await;
+        client.ok("DELE 1").await;
+        client.ok("DELE 2").await;
+        sim.remove("alice", "INBOX", 1);
+        client.quit().await;
+        assert_eq!(uids(&sim), [3, 4], "{persona:?}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_removal_is_said_to_be_half() {
+    for fault in [Fault::No(None), Fault::Bad, Fault::Eof, Fault::EofAfterAction] {
+        let done = matches!(fault, Fault::EofAfterAction);
+        let sim = sim(Persona::Dovecot, 3).await;
+        let bridge = Local::start(&settings(&sim, "expunge")).await;
+        let mut client = login(&bridge).await;
+        client.ok("DELE 2").await;
+        sim.fault(Place::Expunge, fault.clone());
+        let answer = client.err("QUIT").await;
+        assert!(answer.contains("some deleted messages not removed"), "{answer}");
+        let expected = if done { "1 of 1" } else { "0 of 1" };
+        assert!(answer.contains(expected), "{fault:?}: {answer}");
+        let left: &[u32] = if done { &[1, 3] } else { &[1, 2, 3] };
+        assert_eq!(uids(&sim), left, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn expunge_is_refused_where_it_cannot_be_done() {
+    for read_only in [false, true] {
+        let sim = sim(Persona::Dovecot, 1).await;
+        if read_only {
+            sim.set_read_only("alice", "INBOX", true);
+        } else {
+            sim.set_capability("UIDPLUS", false);
+        }
+        let bridge = Local::start(&settings(&sim, "expunge")).await;
+        let mut client = Pop3::connect(bridge.address()).await;
+        client.ok("USER alice").await;
+        let refused = client.err(&format!("PASS {PASSWORD}")).await;
+        assert!(refused.starts_with("-ERR [SYS/PERM]"), "{refused}");
+        assert!(refused.contains("hide"), "it names the way out: {refused}");
+        // The lock is free again.
+        client.ok("USER alice").await;
+        client.err(&format!("PASS {PASSWORD}")).await;
+        let bridge = Local::start(&settings(&sim, "hide")).await;
+        let mut client = login(&bridge).await;
+        client.retr(1).await;
+        client.ok("DELE 1").await;
+        client.quit().await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_uidvalidity_deletes_nothing() {
+    let sim = sim(Persona::Dovecot, 3).await;
+    let bridge = Local::start(&settings(&sim, "expunge")).await;
+    let mut client = login(&bridge).await;
+    client.ok("DELE 1").await;
+    sim.change_uid_validity("alice", "INBOX");
+    let refused = client.err("RETR 2").await;
+    assert!(refused.starts_with("-ERR [SYS/TEMP]"), "{refused}");
+    let refused = client.err("QUIT").await;
+    assert!(refused.starts_with("-ERR [SYS/TEMP]"), "{refused}");
+    assert_eq!(sim.messages("alice", "INBOX").len(), 3);
+    assert!(sim.messages("alice", "INBOX").iter().all(|message| message.flags.is_empty()));
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_written_is_no_ok() {
+    use sqlx::Connection;
+    let sim = sim(Persona::Dovecot, 2).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("popbridge.db");
+    let bridge = Local::start_in(&settings(&sim, "hide"), folder).await;
+    let mut client = login(&bridge).await;
+    client.ok("DELE 1").await;
+    // Another program holds the database for longer than the bridge waits.
+    let mut other = sqlx::SqliteConnection::connect(&path.display().to_string()).await.expect("it opens");
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("held");
+    let refused = client.err("QUIT").await;
+    assert!(refused.starts_with("-ERR [SYS/TEMP] some deleted messages not removed: 0 of 1"), "{refused}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("let go");
+    let mut client = login(&bridge).await;
+    assert_eq!(client.list().await.len(), 2);
+    client.quit().await;
+}
