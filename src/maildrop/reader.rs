@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::error::Error;
 use super::link::Link;
 use crate::ids::{Octets, Uid};
-use crate::upstream::{self, Body, Fetched, Piece, REST, Section};
+use crate::upstream::{self, Body, Code, Fetched, Piece, REST, Section};
 
 /// The first pause before a broken connection is tried again; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -221,17 +221,18 @@ impl upstream::Error {
     fn may_pass(&self) -> bool {
         match self {
             Self::Connect { .. }
-            | Self::Tls { .. }
             | Self::Io(_)
             | Self::Closed
             | Self::Bye(_)
             | Self::Timeout(_)
             | Self::Desynchronised => true,
-            Self::Protocol(_)
-            | Self::Login(_)
+            Self::Login(status) | Self::Refused { status, .. } => {
+                matches!(status.code, Some(Code::Unavailable | Code::InUse | Code::Limit | Code::ServerBug))
+            }
+            Self::Tls { .. }
+            | Self::Protocol(_)
             | Self::NoMechanism(_)
             | Self::NoStartTls
-            | Self::Refused { .. }
             | Self::ShortListing { .. }
             | Self::NoUidValidity => false,
         }

@@ -43,21 +43,21 @@ pub struct Store(SqlitePool);
 impl Store {
     /// Opens the database, makes it if it is missing and brings its tables up to date.
     pub async fn open(database: &Database) -> Result<Self> {
-        let (options, path) = match database {
-            Database::Memory => (SqliteConnectOptions::new().in_memory(true), ":memory:".to_owned()),
+        let (options, path, connections) = match database {
+            // It lives in its one connection.
+            Database::Memory => (SqliteConnectOptions::new().in_memory(true), ":memory:".to_owned(), 1),
             Database::File(path) => {
                 make_folder(path)?;
                 let options = SqliteConnectOptions::new()
                     .filename(path)
                     .create_if_missing(true)
                     .journal_mode(SqliteJournalMode::Wal);
-                (options, path.display().to_string())
+                (options, path.display().to_string(), 4)
             }
         };
         let options = options.foreign_keys(true).busy_timeout(Duration::from_secs(10));
         let pool = SqlitePoolOptions::new()
-            // One writer is all SQLite has; a database in memory lives in its one connection.
-            .max_connections(1)
+            .max_connections(connections)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options)
@@ -74,17 +74,23 @@ impl Store {
 
     /// The mailbox's key, made at its first use.
     pub async fn mailbox(&self, name: &MailboxName<'_>) -> Result<MailboxId> {
-        let row = sqlx::query(
-            "INSERT INTO mailbox (upstream, username, folder, uid_validity) VALUES ($1, $2, $3, $4) \
+        const FIND: &str = "SELECT id FROM mailbox \
+             WHERE upstream = $1 AND username = $2 AND folder = $3 AND uid_validity = $4";
+        const MAKE: &str = "INSERT INTO mailbox (upstream, username, folder, uid_validity) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (upstream, username, folder, uid_validity) DO UPDATE SET folder = excluded.folder \
-             RETURNING id",
-        )
-        .bind(name.upstream)
-        .bind(name.username)
-        .bind(name.folder)
-        .bind(i64::from(name.validity.get()))
-        .fetch_one(&self.0)
-        .await?;
+             RETURNING id";
+        let query = |sql: &'static str| {
+            sqlx::query(sql)
+                .bind(name.upstream)
+                .bind(name.username)
+                .bind(name.folder)
+                .bind(i64::from(name.validity.get()))
+        };
+        // Looked for first, since a login that finds nothing new must not cost a write.
+        let row = match query(FIND).fetch_optional(&self.0).await? {
+            Some(row) => row,
+            None => query(MAKE).fetch_one(&self.0).await?,
+        };
         Ok(MailboxId(row.try_get(0)?))
     }
 

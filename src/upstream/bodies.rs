@@ -32,6 +32,16 @@ impl Section {
     }
 }
 
+impl Section {
+    /// What stands behind `]` in the answer: where a part begins (RFC 3501 §7.4.2).
+    fn origin(self) -> String {
+        match self {
+            Self::Whole { from: 0 } | Self::Header => String::new(),
+            Self::Whole { from } | Self::Text { from, .. } => format!("<{from}>"),
+        }
+    }
+}
+
 /// What came of asking.
 #[derive(Debug)]
 pub enum Fetched {
@@ -51,6 +61,7 @@ pub enum Piece {
 #[derive(Debug)]
 pub struct Body {
     uid: Uid,
+    section: Section,
     tag: u32,
     confirmed: bool,
     quoted: Option<Vec<u8>>,
@@ -70,7 +81,7 @@ impl Body {
         wire.check_idle()?;
         let command = format!("UID FETCH {uid} (UID {})", section.item());
         let tag = wire.send(&[&command]).await?;
-        let mut body = Self { uid, tag, confirmed: false, quoted: None, in_literal: false, left: 0 };
+        let mut body = Self { uid, section, tag, confirmed: false, quoted: None, in_literal: false, left: 0 };
         Ok(if body.find(imap).await? { Fetched::Body(body) } else { Fetched::Gone })
     }
 
@@ -139,7 +150,9 @@ impl Body {
             if let (true, Value::Atom(number)) = (name.eq_ignore_ascii_case(b"UID"), &value) {
                 uid = Uid::parse(number);
             } else if name.len() > 5 && name[..5].eq_ignore_ascii_case(b"BODY[") {
-                body = Some(value);
+                // Octets from another place than was asked for would be put in the wrong one.
+                body =
+                    Some(value).filter(|_| name.ends_with(format!("]{}", self.section.origin()).as_bytes()));
             }
         }
         match uid {

@@ -74,13 +74,11 @@ impl Connector {
 
     /// A connection before its greeting: under TLS already, unless STARTTLS is to come.
     pub async fn connect(&self) -> Result<Wire> {
-        let failed =
-            |source| Error::Connect { host: self.upstream.host.clone(), port: self.upstream.port, source };
         let address = (self.upstream.host.as_str(), self.upstream.port);
         let socket = timeout(self.deadline(), TcpStream::connect(address))
             .await
-            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
-            .map_err(failed)?;
+            .map_err(|_| self.unreachable(io::ErrorKind::TimedOut.into()))?
+            .map_err(|source| self.unreachable(source))?;
         socket.set_nodelay(true)?;
         let keepalive =
             TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
@@ -99,15 +97,22 @@ impl Connector {
     }
 
     async fn handshake(&self, stream: Box<dyn Transport>) -> Result<Box<dyn Transport>> {
-        let failed = |source| Error::Tls { host: self.upstream.host.clone(), source };
         let Some((connector, name)) = &self.tls else {
-            return Err(failed(io::Error::other("no TLS is configured")));
+            return Err(Error::Protocol("no way to TLS: none is configured"));
         };
-        let tls = timeout(self.deadline(), connector.connect(name.clone(), stream))
-            .await
-            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
-            .map_err(failed)?;
-        Ok(Box::new(tls))
+        match timeout(self.deadline(), connector.connect(name.clone(), stream)).await {
+            Ok(Ok(tls)) => Ok(Box::new(tls)),
+            // What rustls itself refuses; the rest is the network's.
+            Ok(Err(source)) if source.kind() == io::ErrorKind::InvalidData => {
+                Err(Error::Tls { host: self.upstream.host.clone(), source })
+            }
+            Ok(Err(source)) => Err(self.unreachable(source)),
+            Err(_) => Err(self.unreachable(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> Error {
+        Error::Connect { host: self.upstream.host.clone(), port: self.upstream.port, source }
     }
 
     fn deadline(&self) -> Duration {

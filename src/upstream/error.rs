@@ -8,10 +8,10 @@ use super::response::Status;
 /// An error of the upstream; `session::failure` turns each into a POP3 reply.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Name resolution or TCP.
+    /// Name resolution, TCP, or a handshake that was cut off.
     #[error("cannot connect to {host}:{port}: {source}")]
     Connect { host: String, port: u16, source: io::Error },
-    /// The certificate or the handshake.
+    /// A certificate that is not trusted, or TLS that does not fit.
     #[error("TLS with {host} failed: {source}")]
     Tls { host: String, source: io::Error },
     /// The socket failed later.
