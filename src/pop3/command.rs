@@ -196,6 +196,33 @@ mod tests {
         assert_eq!(Command::parse(b"PASS "), Err(Invalid::Usage("PASS password")));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_read_without_harm(
+            keyword in proptest::sample::select(vec![
+                "", "USER ", "PASS ", "AUTH ", "LIST ", "UIDL ", "RETR ", "TOP ", "TOP 1 ", "DELE ", "LANG ",
+            ]),
+            rest in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..300),
+        ) {
+            let _ = Command::parse(&[keyword.as_bytes(), &rest].concat());
+        }
+
+        #[test]
+        fn what_is_printed_is_read_back(at in 1u32.., lines: u32, blanks in 1usize..4) {
+            let blank = " ".repeat(blanks);
+            let at_ = message(&at.to_string());
+            for (line, command) in [
+                (format!("retr{blank}{at}"), Command::Retr(at_)),
+                (format!("DELE{blank}{at}{blank}"), Command::Dele(at_)),
+                (format!("List{blank}{at}"), Command::List(Some(at_))),
+                (format!("UIDL{blank}{at}"), Command::Uidl(Some(at_))),
+                (format!("TOP{blank}{at}{blank}{lines}"), Command::Top(at_, lines)),
+            ] {
+                proptest::prop_assert_eq!(Command::parse(line.as_bytes()), Ok(command));
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_told_apart() {
         assert_eq!(Command::parse(b""), Err(Invalid::Garbage));

@@ -146,6 +146,20 @@ mod tests {
         assert_eq!(items[1], (&b"BODY[]"[..], Value::Literal));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_octets_end(text in proptest::collection::vec(
+            proptest::prop_oneof![
+                proptest::sample::select(b" ()[]{}\"\\<>BODYUIDNIL0123456789\r".to_vec()),
+                proptest::arbitrary::any::<u8>(),
+            ],
+            0..300,
+        )) {
+            let octets: usize = Items::new(&text).map(|(name, _)| name.len() + 2).sum();
+            proptest::prop_assert!(octets <= text.len() + 1);
+        }
+    }
+
     #[test]
     fn what_is_broken_ends_the_items() {
         for text in ["(((((((((((((", "UID", "UID ", "UID (", "X \"", ")", "[", &"(".repeat(60_000)] {

@@ -257,6 +257,21 @@ mod tests {
         assert!(!status.text.chars().any(char::is_control));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_read_without_harm(
+            start in proptest::sample::select(vec!["", "* ", "* OK [", "A1 NO ", "* 1 ", "+ ", "* BYE "]),
+            rest in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..300),
+        ) {
+            let line = [start.as_bytes(), &rest].concat();
+            let _ = is_status(&line);
+            if let Response::Untagged(status) | Response::Tagged { status, .. } = Response::parse(&line) {
+                proptest::prop_assert!(!status.text.chars().any(char::is_control));
+                proptest::prop_assert!(status.text.chars().count() <= MAX_TEXT);
+            }
+        }
+    }
+
     #[test]
     fn braces_in_status_text_announce_nothing() {
         assert!(is_status(b"* OK see {3}"));
