@@ -161,3 +161,28 @@ async fn a_database_that_cannot_be_written_is_no_ok() {
     assert_eq!(client.list().await.len(), 2);
     client.quit().await;
 }
+
+#[tokio::test]
+async fn top_leaves_seen_alone_until_the_message_is_deleted() {
+    let sim = sim(Persona::Dovecot, 4).await;
+    let bridge = Local::start(&settings(&sim, "hide")).await;
+    let mut client = login(&bridge).await;
+    for number in 1..=3 {
+        client.top(number, 99_999_999).await;
+    }
+    client.top(4, 0).await;
+    client.ok("DELE 2").await;
+    client.ok("DELE 4").await;
+    client.abort();
+    let mut client = login(&bridge).await;
+    client.top(1, 99_999_999).await;
+    client.top(2, 99_999_999).await;
+    client.top(3, 0).await;
+    client.ok("DELE 2").await;
+    client.ok("DELE 3").await;
+    client.quit().await;
+    bridge.stop().await;
+    let seen: Vec<bool> =
+        sim.messages("alice", "INBOX").iter().map(|message| message.flags.contains("\\Seen")).collect();
+    assert_eq!(seen, [false, true, false, false], "only what was sent whole and confirmed as deleted");
+}

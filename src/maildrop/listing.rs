@@ -18,7 +18,18 @@ struct Slot {
     size: Octets,
     uid: Uid,
     deleted: bool,
-    retrieved: bool,
+    sent: Sent,
+}
+
+/// How much of a message the client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Not all of it.
+    No,
+    /// All of it, by TOP: as fetchmail does to leave \Seen alone.
+    ByTop,
+    /// All of it, by RETR.
+    ByRetr,
 }
 
 impl Slot {
@@ -53,7 +64,7 @@ impl Listing {
             let is_hidden = hidden.seek(row.uid, &mut stale.hidden).is_some();
             let size = counted.seek(row.uid, &mut stale.counted).map_or(row.size, |(_, octets)| *octets);
             if !is_hidden {
-                slots.push(Slot { uid: row.uid, size, deleted: false, retrieved: false });
+                slots.push(Slot { uid: row.uid, size, deleted: false, sent: Sent::No });
             }
         }
         stale.hidden.extend(hidden.rest.iter());
@@ -99,9 +110,11 @@ impl Listing {
     }
 
     /// Notes that a message was sent whole and what was counted.
-    pub fn retrieved(&mut self, number: MessageNumber, octets: Octets) {
+    pub fn sent(&mut self, number: MessageNumber, how: Sent, octets: Octets) {
         if let Some(slot) = self.slots.get_mut(number.index()) {
-            slot.retrieved = true;
+            if slot.sent != Sent::ByRetr {
+                slot.sent = how;
+            }
             if slot.size != octets {
                 self.recounted.push((slot.uid, octets));
             }
@@ -113,13 +126,14 @@ impl Listing {
         self.marked(|slot| slot.deleted)
     }
 
-    /// What was sent whole since this was last asked, by ascending UID.
-    pub fn take_retrieved(&mut self) -> Vec<Uid> {
-        let retrieved = self.marked(|slot| slot.retrieved);
-        for slot in &mut self.slots {
-            slot.retrieved = false;
-        }
-        retrieved
+    /// What was retrieved, by ascending UID.
+    pub fn retrieved(&self) -> Vec<Uid> {
+        self.marked(|slot| slot.sent == Sent::ByRetr)
+    }
+
+    /// What a client has that says it is done: retrieved, or sent whole and deleted.
+    pub fn read(&self) -> Vec<Uid> {
+        self.marked(|slot| slot.sent == Sent::ByRetr || (slot.sent == Sent::ByTop && slot.deleted))
     }
 
     /// Sizes that were counted otherwise than they are listed.

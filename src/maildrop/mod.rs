@@ -13,7 +13,7 @@ use std::time::Instant;
 
 pub use error::Error;
 pub use link::Account;
-pub use listing::Listing;
+pub use listing::{Listing, Sent};
 pub use lock::{Locks, Preemption};
 pub use policy::{Unsuited, check};
 pub use reader::{Part, Reader};
@@ -22,7 +22,7 @@ pub use unique_id::UniqueId;
 
 use crate::activity::Activity;
 use crate::config;
-use crate::ids::{MessageNumber, Octets, Uid, UidValidity};
+use crate::ids::{MessageNumber, Uid, UidValidity};
 use crate::store::{MailboxId, MailboxName, Store};
 use link::Link;
 use lock::LockGuard;
@@ -136,13 +136,8 @@ impl Maildrop {
     }
 
     /// Ends a reader before its end, as cheaply as what is left allows.
-    pub async fn stop(&mut self, reader: Reader) {
+    pub async fn stop(&mut self, reader: &mut Reader) {
         reader.stop(&mut self.link).await;
-    }
-
-    /// Notes that a message was sent whole, and how long it really is.
-    pub fn retrieved(&mut self, number: MessageNumber, octets: Octets) {
-        self.listing.retrieved(number, octets);
     }
 
     /// Tells when the session is to give way to a new login.
@@ -154,13 +149,15 @@ impl Maildrop {
     pub async fn abandon(mut self) {
         // Freed first: a client that lost its link comes back at once.
         drop(self.lock.take());
-        self.note_retrieved().await;
+        let retrieved = self.listing.retrieved();
+        self.note_sent(&retrieved).await;
         self.link.close().await;
     }
 
     /// Ends a session by QUIT: what was marked is removed as the policy says.
     pub async fn update(mut self) -> (Result<Removed>, Closing) {
-        self.note_retrieved().await;
+        let read = self.listing.read();
+        self.note_sent(&read).await;
         let removed = removal::commit(&mut self).await;
         (removed, Closing(self))
     }

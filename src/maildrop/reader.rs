@@ -41,6 +41,8 @@ enum Stage {
 #[derive(Debug)]
 pub struct Reader {
     uid: Uid,
+    /// One body from its first octet to its last, not header and text on their own.
+    as_it_is: bool,
     stage: Stage,
     /// Octets of this stage that were handed out.
     done: u64,
@@ -73,6 +75,7 @@ impl Reader {
     async fn start(link: &mut Link, uid: Uid, stage: Stage) -> Result<Self, Error> {
         let mut reader = Self {
             uid,
+            as_it_is: matches!(stage, Stage::Whole),
             stage,
             done: 0,
             repeated: 0,
@@ -115,8 +118,13 @@ impl Reader {
         }
     }
 
+    /// Whether all of the message has been handed out, as it is.
+    pub fn sent_whole(&self) -> bool {
+        self.as_it_is && matches!(self.stage, Stage::Done)
+    }
+
     /// Ends before the end: what is left is read if it is little, else the connection is dropped.
-    pub async fn stop(mut self, link: &mut Link) {
+    pub async fn stop(&mut self, link: &mut Link) {
         let mut left = DRAIN;
         while let Some(body) = &mut self.body {
             let next = match link.busy() {

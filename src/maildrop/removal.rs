@@ -14,20 +14,19 @@ pub struct Removed {
 }
 
 impl Maildrop {
-    /// Writes down what was counted and sets \Seen on what was sent whole, in one batch.
+    /// Writes down what was counted and sets \Seen on `read`, in one batch.
     ///
     /// A failure is logged and nothing more: no mail hangs on it.
-    pub(super) async fn note_retrieved(&mut self) {
+    pub(super) async fn note_sent(&mut self, read: &[Uid]) {
         let recounted = self.listing.take_recounted();
         if !recounted.is_empty()
             && let Err(error) = self.store.keep_counted(self.mailbox, &recounted).await
         {
             tracing::warn!(login = %self.login, %error, "counted sizes are not kept");
         }
-        let retrieved = self.listing.take_retrieved();
         if self.settings.on_retrieve == OnRetrieve::MarkSeen
-            && !retrieved.is_empty()
-            && let Err(error) = self.mark_seen(&retrieved).await
+            && !read.is_empty()
+            && let Err(error) = self.mark_seen(read).await
         {
             tracing::warn!(login = %self.login, %error, "retrieved messages are not marked \\Seen");
         }

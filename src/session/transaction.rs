@@ -6,7 +6,7 @@ use super::common::{Strikes, capabilities, end_of_list, invalid, language};
 use super::update::Update;
 use super::{Client, Context, End, Summary, failure};
 use crate::ids::{MessageNumber, Octets};
-use crate::maildrop::{Error, Maildrop, Part, Reader};
+use crate::maildrop::{Error, Maildrop, Part, Reader, Sent};
 use crate::pop3::{Command, Connection, Input, Interrupted, Invalid, Limit, Multiline, Reply};
 
 /// RFC 2449 §4, without the CRLF.
@@ -161,20 +161,16 @@ impl<'a> Transaction<'a> {
         };
         let size = self.maildrop.view().get(number).map(|entry| entry.size).unwrap_or_default();
         self.connection.reply(&Reply::ok(format!("{size} octets"))).await?;
-        let octets = self.send(reader, Limit::Whole, summary).await?;
-        summary.retrieved += 1;
-        self.maildrop.retrieved(number, octets);
-        Ok(())
+        self.send(number, reader, Limit::Whole, summary).await
     }
 
     async fn top(&mut self, number: MessageNumber, lines: u32, summary: &mut Summary) -> Result<(), End> {
-        match self.maildrop.top(number, lines).await {
-            Ok(reader) => {
-                self.connection.reply(&Reply::ok("Top of message follows")).await?;
-                self.send(reader, Limit::BodyLines(lines), summary).await.map(drop)
-            }
-            Err(error) => self.refuse(&error).await,
-        }
+        let reader = match self.maildrop.top(number, lines).await {
+            Ok(reader) => reader,
+            Err(error) => return self.refuse(&error).await,
+        };
+        self.connection.reply(&Reply::ok("Top of message follows")).await?;
+        self.send(number, reader, Limit::BodyLines(lines), summary).await
     }
 
     async fn refuse(&mut self, error: &Error) -> Result<(), End> {
@@ -182,9 +178,15 @@ impl<'a> Transaction<'a> {
         Ok(self.connection.reply(&failure::reply(error)).await?)
     }
 
-    /// Sends what a reader has up to the limit. Behind `+OK` a message
-    /// that cannot be had whole ends the session without the final dot.
-    async fn send(&mut self, mut reader: Reader, limit: Limit, summary: &mut Summary) -> Result<Octets, End> {
+    /// Sends what a reader has up to the limit. Behind `+OK` a message that cannot be had whole
+    /// ends the session without the final dot.
+    async fn send(
+        &mut self,
+        number: MessageNumber,
+        mut reader: Reader,
+        limit: Limit,
+        summary: &mut Summary,
+    ) -> Result<(), End> {
         let mut multiline = Multiline::new(limit);
         while !multiline.is_full() {
             let broke_off = |error: Error| End::BrokeOff(error.to_string());
@@ -200,11 +202,19 @@ impl<'a> Transaction<'a> {
             }
             self.connection.flush_full().await?;
         }
-        self.maildrop.stop(reader).await;
+        self.maildrop.stop(&mut reader).await;
         multiline.finish(self.connection.output());
         // Only what has left us counts as sent, and may be marked \Seen.
         self.connection.flush().await?;
         summary.octets += multiline.octets();
-        Ok(Octets(multiline.octets()))
+        if reader.sent_whole() {
+            let how = match limit {
+                Limit::Whole => Sent::ByRetr,
+                Limit::BodyLines(_) => Sent::ByTop,
+            };
+            summary.retrieved += 1;
+            self.maildrop.listing().sent(number, how, Octets(multiline.octets()));
+        }
+        Ok(())
     }
 }
