@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::exit::{self, Failure};
+use super::source::Source;
 use crate::auth::Accounts;
 use crate::config::{Config, Maildrop, OnDelete, Upstream};
 use crate::maildrop;
@@ -18,12 +19,8 @@ use crate::upstream::{self, Access, Connector, Imap};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", conflicts_with = "imap", required_unless_present = "imap")]
-    config: Option<PathBuf>,
-    /// The IMAP server, without a configuration file: imaps://imap.example.org
-    #[arg(long, value_name = "URL")]
-    imap: Option<String>,
+    #[command(flatten)]
+    source: Source,
     /// Log in as this POP3 user as well; the password is asked for, or read from standard input.
     #[arg(long, value_name = "NAME")]
     login: Option<String>,
@@ -71,12 +68,7 @@ struct PolicyReport {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let config = match (&arguments.config, &arguments.imap) {
-        (Some(path), _) => Config::load(path)?,
-        (None, Some(url)) => Config::for_upstream(url, ([127, 0, 0, 1], 1110).into())?,
-        // clap wants one of the two.
-        (None, None) => return Ok(exit::USAGE.into()),
-    };
+    let config = arguments.source.load(([127, 0, 0, 1], 1110).into())?;
     if let Some(certificate @ crate::config::Certificate::Files { .. }) = &config.certificate {
         server::acceptor(certificate).map_err(|error| Failure::new(exit::CONFIG, error))?;
     }

@@ -3,6 +3,7 @@
 mod check;
 mod exit;
 mod serve;
+mod source;
 
 use std::process::ExitCode;
 

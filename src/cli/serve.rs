@@ -1,7 +1,6 @@
 //! `popbridge serve`: run the bridge until a signal says stop.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -9,18 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 
 use super::exit::Failure;
+use super::source::Source;
 use crate::app::App;
-use crate::config::Config;
 use crate::telemetry;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", conflicts_with = "imap", required_unless_present = "imap")]
-    config: Option<PathBuf>,
-    /// The IMAP server, without a configuration file: imaps://imap.example.org
-    #[arg(long, value_name = "URL")]
-    imap: Option<String>,
+    #[command(flatten)]
+    source: Source,
     /// Where POP3 programs connect, with --imap.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1110", conflicts_with = "config")]
     listen: SocketAddr,
@@ -39,12 +34,7 @@ enum LogFormat {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let config = match (&arguments.config, &arguments.imap) {
-        (Some(path), _) => Config::load(path)?,
-        (None, Some(url)) => Config::for_upstream(url, arguments.listen)?,
-        // clap wants one of the two.
-        (None, None) => return Ok(super::exit::USAGE.into()),
-    };
+    let config = arguments.source.load(arguments.listen)?;
     let format = match arguments.log_format {
         LogFormat::Human => telemetry::Format::Human,
         LogFormat::Json => telemetry::Format::Json,

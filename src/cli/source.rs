@@ -1,0 +1,27 @@
+//! Where a command's configuration comes from: a file, or the name of an IMAP server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::{Config, ConfigError};
+
+#[derive(clap::Args)]
+pub struct Source {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", conflicts_with = "imap", required_unless_present = "imap")]
+    config: Option<PathBuf>,
+    /// The IMAP server, without a configuration file: imaps://imap.example.org
+    #[arg(long, value_name = "URL")]
+    imap: Option<String>,
+}
+
+impl Source {
+    /// The configuration; without a file it listens at `listen`.
+    pub fn load(&self, listen: SocketAddr) -> Result<Config, ConfigError> {
+        match (&self.config, &self.imap) {
+            (Some(path), _) => Config::load(path),
+            // clap wants one of the two, so the URL is there.
+            (None, url) => Config::for_upstream(url.as_deref().unwrap_or_default(), listen),
+        }
+    }
+}
