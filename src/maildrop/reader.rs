@@ -22,7 +22,7 @@ const LINE: u32 = 100;
 /// What a reader has next.
 #[derive(Debug)]
 pub enum Part {
-    /// Octets of the message but for the first `skip`; [`Link::octets`] has them.
+    /// Octets of the message but for the first `skip`; `Link::octets` has them.
     Octets { piece: Piece, skip: usize },
     /// What came so far was the header; a blank line follows it even if the message has none.
     HeaderEnds,

@@ -10,7 +10,7 @@ const MAX_SET: usize = 900;
 /// with a sign.
 pub const REST: u32 = 2_000_000_000;
 
-/// Writes UIDs, which must ascend, as sets of at most [`MAX_SET`] octets.
+/// Writes UIDs, which must ascend, as sets of at most 900 octets.
 ///
 /// Only what was listed is named: ranges join neighbours in value, never over a gap, since
 /// GNU imap4d applies a command on a missing UID to another message.

@@ -42,7 +42,7 @@ pub enum Code {
 pub struct Status {
     pub outcome: Outcome,
     pub code: Option<Code>,
-    /// At most [`MAX_TEXT`] characters, none of them control characters.
+    /// At most 200 characters, none of them control characters.
     pub text: String,
 }
 
