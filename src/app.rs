@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::auth::Accounts;
 use crate::config::{Config, ListenerTls};
 use crate::maildrop::Locks;
-use crate::server::{CertificateError, Listener, Permits, acceptor};
+use crate::server::{CertificateError, Certificates, Listener, Permits};
 use crate::session::Context;
 use crate::shutdown::{self, Trigger};
 use crate::store::{self, Store};
@@ -35,6 +35,7 @@ pub struct App {
     addresses: Vec<SocketAddr>,
     permits: Permits,
     trigger: Trigger,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl App {
@@ -44,15 +45,15 @@ impl App {
         for upstream in &config.upstreams {
             connectors.insert(upstream.name.clone(), Connector::new(Arc::clone(upstream))?);
         }
-        let acceptor = config.certificate.as_ref().map(acceptor).transpose()?;
+        let certificates = config.certificate.map(Certificates::load).transpose()?.map(Arc::new);
         let store = Store::open(&config.database).await?;
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for settings in config.listeners {
             let address = settings.address;
             let failed = |source| StartError::Listen { address, source };
-            let acceptor = acceptor.clone().filter(|_| settings.tls != ListenerTls::None);
-            let listener = Listener::bind(settings, acceptor).await.map_err(failed)?;
+            let certificates = certificates.clone().filter(|_| settings.tls != ListenerTls::None);
+            let listener = Listener::bind(settings, certificates).await.map_err(failed)?;
             addresses.push(listener.address().map_err(failed)?);
             listeners.push(listener);
         }
@@ -68,12 +69,17 @@ impl App {
             limits: config.limits,
             shutdown,
         });
-        Ok(Self { context, listeners, addresses, permits, trigger })
+        Ok(Self { context, listeners, addresses, permits, trigger, certificates })
     }
 
     /// Where the listeners listen, in the configuration's order.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What clients see, to be read again after a renewal; `None` without TLS.
+    pub fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
     }
 
     /// Serves until `stop` resolves; then lets nobody in, gives sessions their grace period and

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use imapsim::Server;
 use support::bridge::{Bridge, Settings};
+use support::certs::Authority;
 use support::dovecot::PASSWORD;
 use support::pop3::Pop3;
+use support::process::Process;
 
 fn popbridge(arguments: &[&str]) -> Output {
     with_input(arguments, "")
@@ -182,7 +184,11 @@ async fn sigterm_lets_sessions_finish() {
     let ended = std::thread::spawn(move || (bridge.terminate(), bridge));
     let goodbye = waiting.line().await.expect("a word of goodbye");
     assert!(goodbye.starts_with("-ERR [SYS/TEMP]"), "{goodbye}");
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody new is let in");
+    // The goodbye and the end of listening are a moment apart, in either order.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        assert!(Instant::now() < deadline, "nobody new is let in");
+    }
     client.retr(1).await;
     client.ok("DELE 1").await;
     client.quit().await;
@@ -209,4 +215,32 @@ async fn grace_has_an_end() {
     assert!(started.elapsed() < Duration::from_secs(20));
     assert!(client.rest().await.is_empty());
     assert_eq!(status.1.sessions(1)[0].end, "shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_a_renewed_certificate() {
+    let sim = sim().await;
+    let [old, new] = ["before", "after"].map(Authority::new);
+    let settings = Settings::new(format!("imap://{}", sim.address())).listeners(&["implicit"]);
+    let mut bridge = Bridge::start(&settings.certificate(&old));
+    let mut kept = Pop3::connect_tls(bridge.address(), old.client()).await;
+    kept.login("alice").await;
+    let hang_up = |message: &str, bridge: &Bridge| {
+        Process::of(bridge.pid()).expect("it runs").signal("HUP");
+        bridge.wait_for_log(|entry| entry["fields"]["message"] == message);
+    };
+
+    let good = std::fs::read(old.private_key()).expect("the old key");
+    std::fs::write(old.private_key(), "no key").expect("written");
+    hang_up("the old certificate stays in use", &bridge);
+    std::fs::write(old.private_key(), good).expect("written");
+    Pop3::connect_tls(bridge.address(), old.client()).await.quit().await;
+
+    std::fs::copy(new.certificate(), old.certificate()).expect("renewed");
+    std::fs::copy(new.private_key(), old.private_key()).expect("renewed");
+    hang_up("certificate read again", &bridge);
+    Pop3::connect_tls(bridge.address(), new.client()).await.quit().await;
+    assert_eq!(kept.list().await.len(), 1, "a session goes on with the old one");
+    kept.quit().await;
+    assert!(tokio::task::spawn_blocking(move || bridge.terminate()).await.expect("it ends").success());
 }

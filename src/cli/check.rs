@@ -14,7 +14,7 @@ use crate::auth::Accounts;
 use crate::config::{Config, Maildrop, OnDelete, Upstream};
 use crate::maildrop;
 use crate::secret::Secret;
-use crate::server;
+use crate::server::Certificates;
 use crate::upstream::{self, Access, Connector, Imap};
 
 #[derive(clap::Args)]
@@ -70,7 +70,7 @@ struct PolicyReport {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = arguments.source.load(([127, 0, 0, 1], 1110).into())?;
     if let Some(certificate @ crate::config::Certificate::Files { .. }) = &config.certificate {
-        server::acceptor(certificate).map_err(|error| Failure::new(exit::CONFIG, error))?;
+        Certificates::load(certificate.clone()).map_err(|error| Failure::new(exit::CONFIG, error))?;
     }
     let credentials = match &arguments.login {
         Some(login) => Some((login.clone(), password(arguments)?)),

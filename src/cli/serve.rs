@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
 use super::exit::Failure;
 use super::source::Source;
 use crate::app::App;
+use crate::server::Certificates;
 use crate::telemetry;
 
 #[derive(clap::Args)]
@@ -47,7 +49,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let app = App::bind(config).await?;
+        let reloading = tokio::spawn(reload(hangup, app.certificates()));
         app.run(async {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -55,6 +59,18 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
         })
         .await;
+        reloading.abort();
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Reads the certificate again at each SIGHUP, as after its renewal; sessions go on.
+async fn reload(mut hangup: Signal, certificates: Option<Arc<Certificates>>) {
+    while hangup.recv().await.is_some() {
+        match certificates.as_ref().map(|certificates| certificates.reload()) {
+            Some(Ok(())) => tracing::info!("certificate read again"),
+            Some(Err(error)) => tracing::error!(%error, "the old certificate stays in use"),
+            None => tracing::info!("no certificate to read again: no listener speaks TLS"),
+        }
+    }
 }

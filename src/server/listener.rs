@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::permits::Permits;
+use super::tls::Certificates;
 use crate::config::{self, ListenerTls};
 use crate::pop3::Connection;
 use crate::session::{self, Client, Context};
@@ -25,13 +26,16 @@ pub struct Listener {
     socket: TcpListener,
     settings: config::Listener,
     /// Present unless `tls = "none"`.
-    acceptor: Option<TlsAcceptor>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Listener {
     /// Binds the address; with port 0 the system chooses one.
-    pub async fn bind(settings: config::Listener, acceptor: Option<TlsAcceptor>) -> std::io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(settings.address).await?, settings, acceptor })
+    pub async fn bind(
+        settings: config::Listener,
+        certificates: Option<Arc<Certificates>>,
+    ) -> std::io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(settings.address).await?, settings, certificates })
     }
 
     /// Where it listens.
@@ -72,7 +76,7 @@ impl Listener {
                 tokio::spawn(turn_away(socket, self.settings.tls));
                 continue;
             };
-            let acceptor = self.acceptor.clone();
+            let acceptor = self.certificates.as_ref().map(|certificates| certificates.acceptor());
             let tls = self.settings.tls;
             let context = Arc::clone(&context);
             tokio::spawn(async move {

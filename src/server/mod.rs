@@ -6,4 +6,4 @@ mod tls;
 
 pub use listener::Listener;
 pub use permits::Permits;
-pub use tls::{CertificateError, acceptor};
+pub use tls::{CertificateError, Certificates};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -26,9 +26,34 @@ pub enum CertificateError {
     Write { path: String, source: io::Error },
 }
 
-/// Reads the certificate, or makes a self-signed one at the first start.
-pub fn acceptor(certificate: &Certificate) -> Result<TlsAcceptor, CertificateError> {
-    let (certificate, key) = match certificate {
+/// The certificate that new connections get; read again without ending the old ones.
+pub struct Certificates {
+    source: Certificate,
+    current: RwLock<TlsAcceptor>,
+}
+
+impl Certificates {
+    /// Reads the certificate, or makes a self-signed one at the first start.
+    pub fn load(source: Certificate) -> Result<Self, CertificateError> {
+        let current = RwLock::new(read(&source)?);
+        Ok(Self { source, current })
+    }
+
+    /// For a new connection.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the files again, as after a renewal; on an error the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), CertificateError> {
+        let renewed = read(&self.source)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(())
+    }
+}
+
+fn read(source: &Certificate) -> Result<TlsAcceptor, CertificateError> {
+    let (certificate, key) = match source {
         Certificate::Files { certificate, private_key } => (certificate.clone(), private_key.clone()),
         Certificate::SelfSigned { folder } => self_signed(folder)?,
     };
