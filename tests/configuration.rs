@@ -1,0 +1,351 @@
+//! The configuration: `config/popbridge.toml` says every key with its true default, the examples
+//! load, and what is wrong is answered with its place and the way out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use popbridge::config::{Certificate, Config, Database, ListenerTls, OnDelete, OnRetrieve, PlaintextLogin};
+
+const UPSTREAM: &str = "[upstream.home]\nurl = \"imaps://imap.example.org\"\n";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
+fn tutorial() -> String {
+    std::fs::read_to_string(folder().join("popbridge.toml")).expect("config/popbridge.toml")
+}
+
+/// The tutorial with its optional keys switched on: `#key` without a blank becomes `key`.
+fn tutorial_in_full() -> String {
+    let switched_on = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') => {
+            format!("{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    tutorial().lines().map(switched_on).collect()
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "popbridge.toml", &folder()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refusal(text: &str) -> String {
+    match Config::parse(text, "popbridge.toml", &folder()) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Refused at this line, with all of these words.
+fn refused_at(line: usize, text: &str, words: &[&str]) {
+    let message = refusal(text);
+    let place = format!("popbridge.toml:{line}: ");
+    assert!(message.starts_with(&place), "{message:?} should begin with {place:?} for\n{text}");
+    has_words(&message, words);
+}
+
+fn has_words(message: &str, words: &[&str]) {
+    for word in words {
+        assert!(message.contains(word), "{message:?} should say {word:?}");
+    }
+}
+
+#[test]
+fn the_tutorial_shows_the_defaults() {
+    let shown = Config::load(&folder().join("popbridge.toml")).expect("config/popbridge.toml");
+    assert_eq!(format!("{shown:#?}"), format!("{:#?}", parse(UPSTREAM)));
+}
+
+#[test]
+fn the_tutorial_names_every_key() {
+    let text = tutorial_in_full();
+    parse(&text);
+    let document: toml::Table = text.parse().expect("TOML");
+    let tables = known_keys("");
+    let shown: BTreeSet<String> = document.keys().cloned().collect();
+    assert_eq!(shown, tables, "tables");
+    let mut all: BTreeMap<&String, BTreeSet<String>> = BTreeMap::new();
+    for (name, table) in &document {
+        let (header, shown) = match table {
+            toml::Value::Array(tables) => (format!("[[{name}]]\n"), &tables[0]),
+            // Tables with names of their own, as [upstream.home].
+            toml::Value::Table(inner) if inner.values().all(toml::Value::is_table) => {
+                let (own, table) = inner.iter().next().expect("not empty");
+                (format!("[{name}.{own}]\n"), table)
+            }
+            table => (format!("[{name}]\n"), table),
+        };
+        let shown: BTreeSet<String> = shown.as_table().expect("a table").keys().cloned().collect();
+        assert_eq!(shown, known_keys(&header), "{header}");
+        all.insert(name, shown);
+    }
+    // A look at the reading itself: were messages no longer understood, it would find nothing.
+    assert_eq!(all.len(), 7);
+    assert!(all.values().all(|keys| !keys.is_empty()));
+    assert!(all.values().map(BTreeSet::len).sum::<usize>() >= 20);
+}
+
+/// The keys that the parser knows behind `header`, as it says itself when it meets one that it
+/// does not know and that resembles none.
+fn known_keys(header: &str) -> BTreeSet<String> {
+    let message = refusal(&format!("{header}no-such-key-at-all-in-this-program = 1\n"));
+    let (_, known) = message.split_once("known here: ").unwrap_or_else(|| panic!("{message}"));
+    known.split(", ").map(|name| name.trim_matches('"').to_owned()).collect()
+}
+
+#[test]
+fn every_example_loads() {
+    let entries = std::fs::read_dir(folder().join("examples")).expect("config/examples");
+    let paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    assert!(paths.len() >= 2);
+    for path in paths {
+        Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_household_is_as_its_comments_say() {
+    let config = Config::load(&folder().join("examples/household.toml")).expect("household.toml");
+    let listeners: Vec<_> =
+        config.listeners.iter().map(|listener| (listener.address.port(), listener.tls)).collect();
+    assert_eq!(listeners, [(995, ListenerTls::Implicit), (110, ListenerTls::None)]);
+    let plaintext = &config.security.plaintext_login;
+    for (address, allowed) in [
+        (Ipv4Addr::LOCALHOST, true),
+        (Ipv4Addr::new(192, 168, 1, 40), true),
+        (Ipv4Addr::new(192, 168, 1, 42), false),
+    ] {
+        assert_eq!(plaintext.allows(address.into()), allowed, "{address}");
+    }
+    assert_eq!(config.upstreams.len(), 3);
+    assert_eq!(config.maildrop.on_delete, OnDelete::Hide);
+    assert_eq!(config.maildrop.on_retrieve, OnRetrieve::Leave);
+    assert_eq!(config.database, Database::File("/var/lib/popbridge/popbridge.db".into()));
+}
+
+#[test]
+fn paths_start_at_the_files_folder() {
+    let config = parse(&tutorial_in_full());
+    let certs = folder().join("certs");
+    let expected = Certificate::Files {
+        certificate: certs.join("fullchain.pem"),
+        private_key: certs.join("privkey.pem"),
+    };
+    assert_eq!(config.certificate, Some(expected));
+    assert_eq!(config.upstreams[0].ca_certificate, Some(certs.join("ca.crt")));
+}
+
+#[test]
+fn a_command_line_is_a_configuration() {
+    let listen = (Ipv4Addr::LOCALHOST, 1110).into();
+    let config = Config::for_upstream("imaps://imap.example.org", listen).expect("all defaults");
+    let default = parse(UPSTREAM);
+    assert_eq!(format!("{:?}", config.listeners), format!("{:?}", default.listeners));
+    assert_eq!(format!("{:?}", config.maildrop), format!("{:?}", default.maildrop));
+    assert_eq!(config.security.plaintext_login, PlaintextLogin::Loopback);
+    let error = Config::for_upstream("imap.example.org", listen).expect_err("no URL").to_string();
+    has_words(&error, &["command line", "imap.example.org", "imaps://"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Path::new("no/such/popbridge.toml")).expect_err("no file").to_string();
+    has_words(&error, &["cannot read", "no/such/popbridge.toml"]);
+}
+
+#[test]
+fn an_unknown_key_gets_the_nearest_known_one() {
+    let with = |lines: &str| format!("{UPSTREAM}{lines}");
+    refused_at(3, &with("usernme = \"{login}\"\n"), &["\"usernme\"", "did you mean \"username\"?"]);
+    refused_at(3, &with("[maildrops]\n"), &["\"maildrops\"", "did you mean \"maildrop\"?"]);
+    refused_at(
+        5,
+        &with("\n[maildrop]\nondelete = \"hide\"\n"),
+        &["\"ondelete\"", "did you mean \"on_delete\"?"],
+    );
+    refused_at(4, &with("[limits]\nsesions = 5\n"), &["\"sesions\"", "did you mean \"sessions\"?"]);
+    refused_at(
+        4,
+        &with("[[listener]]\naddres = \"127.0.0.1:1110\"\n"),
+        &["\"addres\"", "did you mean \"address\"?"],
+    );
+}
+
+#[test]
+fn what_does_not_exist_yet_is_refused() {
+    for lines in [
+        "[maildrop]\nfolders = [\"INBOX\"]\n",
+        "[maildrop]\nnewest = 200\n",
+        "[[listener]]\naddress = \"127.0.0.1:1110\"\nproxy_protocol = true\n",
+        "[[account]]\nlogin = \"scanner\"\n",
+        "[admin]\naddress = \"127.0.0.1:8110\"\n",
+    ] {
+        has_words(&refusal(&format!("{UPSTREAM}{lines}")), &["unknown key"]);
+    }
+}
+
+#[test]
+fn no_toml_and_no_upstream() {
+    refused_at(2, "[upstream.home]\nurl = \"imaps://imap.example.org\n", &["string"]);
+    has_words(&refusal(""), &["popbridge.toml", "no upstream", "url = \"imaps://imap.example.org\""]);
+    has_words(&refusal("[upstream.home]\ninsecure = false\n"), &["popbridge.toml:1", "\"url\" is missing"]);
+}
+
+#[test]
+fn durations_have_a_unit() {
+    for (value, words) in [
+        ("\"10\"", &["\"10\"", "no duration like \"10m\""][..]),
+        ("\"soon\"", &["\"soon\"", "no duration like \"10m\""]),
+        ("\"0s\"", &["0 would end everything"]),
+        ("600", &["string"]),
+    ] {
+        refused_at(4, &format!("{UPSTREAM}[limits]\nidle_timeout = {value}\n"), words);
+        refused_at(3, &format!("{UPSTREAM}timeout = {value}\n"), words);
+    }
+}
+
+#[test]
+fn limits_let_somebody_in() {
+    for key in ["sessions", "sessions_per_address"] {
+        refused_at(4, &format!("{UPSTREAM}[limits]\n{key} = 0\n"), &["0 would let nobody in", "at least 1"]);
+        refused_at(4, &format!("{UPSTREAM}[limits]\n{key} = -1\n"), &["-1"]);
+    }
+}
+
+#[test]
+fn an_upstreams_url_is_checked() {
+    let url = |url: &str| format!("[upstream.home]\nurl = \"{url}\"\n");
+    for (wrong, words) in [
+        ("imap.example.org", &["\"imap.example.org\" is no URL", "imaps://imap.example.org"][..]),
+        ("pop3://imap.example.org", &["\"pop3://\"", "imaps://, imap+starttls:// or imap://"]),
+        ("imaps://", &["imaps://"]),
+        ("imaps://alice:secret@imap.example.org", &["scheme, host and port only"]),
+        ("imaps://imap.example.org/INBOX", &["scheme, host and port only"]),
+        ("imaps://imap.example.org:99999", &["port"]),
+    ] {
+        refused_at(2, &url(wrong), words);
+    }
+    for good in [
+        "imaps://imap.example.org",
+        "imaps://imap.example.org:1993/",
+        "imap+starttls://imap.example.org",
+        "imap://127.0.0.1",
+        "imap://localhost:1143",
+        "imap://[::1]:1143",
+    ] {
+        parse(&url(good));
+    }
+    let message = refusal(&url("imaps://alice:secret@imap.example.org"));
+    assert!(!message.contains("secret"), "{message}");
+}
+
+#[test]
+fn plaintext_to_another_host_takes_the_word_insecure() {
+    let text = "[upstream.home]\nurl = \"imap://imap.example.org\"\n";
+    refused_at(2, text, &["imap.example.org", "unprotected", "imaps://", "insecure = true"]);
+    parse(&format!("{text}insecure = true\n"));
+}
+
+#[test]
+fn a_listener_that_others_reach_says_what_protects_it() {
+    let listener = |rest: &str| format!("{UPSTREAM}[[listener]]\naddress = \"0.0.0.0:1110\"\n{rest}");
+    refused_at(4, &listener(""), &["reachable from outside", "\"implicit\"", "\"starttls\"", "\"none\""]);
+    parse(&listener("tls = \"none\"\n"));
+    refused_at(5, &listener("tls = \"ssl\"\n"), &["\"ssl\"", "\"none\", \"starttls\", \"implicit\""]);
+    let address = format!("{UPSTREAM}[[listener]]\naddress = \"localhost\"\n");
+    refused_at(4, &address, &["address"]);
+    let allow = format!("{UPSTREAM}[[listener]]\naddress = \"127.0.0.1:1110\"\nallow = [\"home\"]\n");
+    refused_at(5, &allow, &["address"]);
+}
+
+#[test]
+fn tls_wants_a_certificate() {
+    let listener = format!("{UPSTREAM}[[listener]]\naddress = \"0.0.0.0:995\"\ntls = \"implicit\"\n");
+    let message = refusal(&listener);
+    has_words(&message, &["popbridge.toml", "[tls] is needed", "certificate", "self_signed = true"]);
+    parse(&format!("{listener}[tls]\nself_signed = true\n"));
+    for lines in [
+        "",
+        "certificate = \"a.pem\"\n",
+        "private_key = \"a.key\"\n",
+        "self_signed = true\ncertificate = \"a.pem\"\nprivate_key = \"a.key\"\n",
+    ] {
+        refused_at(
+            6,
+            &format!("{listener}[tls]\n{lines}"),
+            &["certificate and private_key together", "self_signed = true alone"],
+        );
+    }
+}
+
+#[test]
+fn domains_belong_to_one_upstream() {
+    let two = |first: &str, second: &str| {
+        format!(
+            "[upstream.a]\nurl = \"imaps://a.example\"\n{first}\n\
+             [upstream.b]\nurl = \"imaps://b.example\"\n{second}\n"
+        )
+    };
+    refused_at(
+        6,
+        &two("domains = [\"example.org\"]", "domains = [\"Example.ORG\"]"),
+        &["\"example.org\" is taken", "\"a\""],
+    );
+    refused_at(5, &two("domains = [\"example.org\"]", ""), &["\"b\" has none", "\"*\" takes the rest"]);
+    parse(&two("domains = [\"example.org\"]", "domains = [\"*\"]"));
+}
+
+#[test]
+fn a_user_names_template_is_checked() {
+    for template in ["{user}", "{login", "{}", "{local}@{host}"] {
+        refused_at(
+            3,
+            &format!("{UPSTREAM}username = \"{template}\"\n"),
+            &["{login}", "{local}", "{domain}", "nothing else"],
+        );
+    }
+    parse(&format!("{UPSTREAM}username = \"{{local}}+{{domain}}\"\n"));
+}
+
+#[test]
+fn policies_are_what_they_are() {
+    let maildrop = |line: &str| format!("{UPSTREAM}[maildrop]\n{line}\n");
+    refused_at(
+        4,
+        &maildrop("on_delete = \"trash\""),
+        &["\"trash\" is none of the values", "\"hide\", \"expunge\""],
+    );
+    refused_at(4, &maildrop("on_retrieve = \"read\""), &["\"mark-seen\", \"leave\""]);
+    refused_at(4, &maildrop("lock = \"none\""), &["\"exclusive\", \"shared\""]);
+}
+
+#[test]
+fn plaintext_login_is_a_word_or_networks() {
+    let security = |value: &str| format!("{UPSTREAM}[security]\nplaintext_login = {value}\n");
+    refused_at(
+        4,
+        &security("\"loopbck\""),
+        &["\"loopbck\"", "\"never\", \"loopback\", \"always\"", "[\"192.168.1.0/24\"]"],
+    );
+    refused_at(
+        4,
+        &security("[\"192.168.1.0/99\"]"),
+        &["\"192.168.1.0/99\" is no network like \"192.168.1.0/24\""],
+    );
+    refused_at(4, &security("true"), &[]);
+    parse(&security("[\"192.168.1.0/24\", \"::1/128\"]"));
+}
+
+#[test]
+fn the_state_is_in_sqlite() {
+    let state = |url: &str| format!("{UPSTREAM}[state]\nurl = \"{url}\"\n");
+    for wrong in ["popbridge.db", "sqlite:", "postgres://db/popbridge"] {
+        refused_at(4, &state(wrong), &["is no database", "sqlite:PATH"]);
+    }
+    assert_eq!(parse(&state("sqlite::memory:")).database, Database::Memory);
+    assert_eq!(parse(&state("sqlite:/var/lib/p.db")).database, Database::File("/var/lib/p.db".into()));
+    assert_eq!(parse(&state("sqlite:///var/lib/p.db")).database, Database::File("/var/lib/p.db".into()));
+}
