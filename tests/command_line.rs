@@ -68,6 +68,8 @@ fn wrong_arguments_are_usage_errors() {
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
     assert!(popbridge(&["serve", "--help"]).status.success());
+    let usage = text(&popbridge(&["serve"]).stderr);
+    assert!(usage.contains("--config <FILE>|--imap <URL>"), "{usage}");
 }
 
 #[test]
@@ -85,6 +87,7 @@ fn a_wrong_configuration_names_the_place() {
     }
     let output = popbridge(&["serve", "--config", "/nowhere/popbridge.toml"]);
     assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr).matches("No such file").count(), 1, "{}", text(&output.stderr));
 }
 
 #[test]

@@ -197,10 +197,10 @@ fn no_toml_and_no_upstream() {
 #[test]
 fn durations_have_a_unit() {
     for (value, words) in [
-        ("\"10\"", &["\"10\"", "no duration like \"10m\""][..]),
-        ("\"soon\"", &["\"soon\"", "no duration like \"10m\""]),
+        ("\"10\"", &["\"10\"", "no duration with its unit, like \"10m\""][..]),
+        ("\"soon\"", &["\"soon\"", "no duration with its unit, like \"10m\""]),
         ("\"0s\"", &["0 would end everything"]),
-        ("600", &["string"]),
+        ("600", &["600 is no duration"]),
     ] {
         refused_at(4, &format!("{UPSTREAM}[limits]\nidle_timeout = {value}\n"), words);
         refused_at(3, &format!("{UPSTREAM}timeout = {value}\n"), words);
@@ -219,7 +219,10 @@ fn limits_let_somebody_in() {
 fn an_upstreams_url_is_checked() {
     let url = |url: &str| format!("[upstream.home]\nurl = \"{url}\"\n");
     for (wrong, words) in [
-        ("imap.example.org", &["\"imap.example.org\" is no URL", "imaps://imap.example.org"][..]),
+        (
+            "imap.example.org",
+            &["\"imap.example.org\" does not say how to connect", "imaps://imap.example.org"][..],
+        ),
         ("pop3://imap.example.org", &["\"pop3://\"", "imaps://, imap+starttls:// or imap://"]),
         ("imaps://", &["imaps://"]),
         ("imaps://alice:secret@imap.example.org", &["scheme, host and port only"]),
@@ -256,16 +259,17 @@ fn a_listener_that_others_reach_says_what_protects_it() {
     parse(&listener("tls = \"none\"\n"));
     refused_at(5, &listener("tls = \"ssl\"\n"), &["\"ssl\"", "\"none\", \"starttls\", \"implicit\""]);
     let address = format!("{UPSTREAM}[[listener]]\naddress = \"localhost\"\n");
-    refused_at(4, &address, &["address"]);
+    refused_at(4, &address, &["\"localhost\" is no address with a port", "127.0.0.1:1110"]);
     let allow = format!("{UPSTREAM}[[listener]]\naddress = \"127.0.0.1:1110\"\nallow = [\"home\"]\n");
-    refused_at(5, &allow, &["address"]);
+    refused_at(5, &allow, &["\"home\" is no network like", "192.168.1.0/24"]);
+    let lone = format!("{UPSTREAM}[[listener]]\naddress = \"127.0.0.1:1110\"\nallow = [\"192.0.2.7\"]\n");
+    assert_eq!(parse(&lone).listeners[0].allow[0].to_string(), "192.0.2.7/32");
 }
 
 #[test]
 fn tls_wants_a_certificate() {
     let listener = format!("{UPSTREAM}[[listener]]\naddress = \"0.0.0.0:995\"\ntls = \"implicit\"\n");
-    let message = refusal(&listener);
-    has_words(&message, &["popbridge.toml", "[tls] is needed", "certificate", "self_signed = true"]);
+    refused_at(4, &listener, &["[tls] is needed", "certificate", "self_signed = true"]);
     parse(&format!("{listener}[tls]\nself_signed = true\n"));
     for lines in [
         "",
@@ -348,4 +352,23 @@ fn the_state_is_in_sqlite() {
     assert_eq!(parse(&state("sqlite::memory:")).database, Database::Memory);
     assert_eq!(parse(&state("sqlite:/var/lib/p.db")).database, Database::File("/var/lib/p.db".into()));
     assert_eq!(parse(&state("sqlite:///var/lib/p.db")).database, Database::File("/var/lib/p.db".into()));
+}
+
+#[test]
+fn what_has_the_wrong_form_is_told_the_right_one() {
+    for (line, text, words) in [
+        (2, "[upstream]\nurl = \"imaps://a.example\"\n", &["[upstream.home]"][..]),
+        (1, "[[upstream]]\nurl = \"imaps://a.example\"\n", &["[upstream.home]"]),
+        (1, "[listener]\naddress = \"127.0.0.1:1110\"\n", &["[[listener]]"]),
+        (2, "[security]\nplaintext_login = true\n", &["true is none of", "\"loopback\""]),
+        (2, "[security]\nplaintext_login = [1]\n", &["[1] is none of", "192.168.1.0/24"]),
+        (2, "[security]\nplaintext_login = [\"x\"]\n", &["\"x\" is no network"]),
+        (2, "[limits]\nsessions = -1\n", &["-1", "a whole number"]),
+        (2, "[limits]\nsessions = \"5\"\n", &["a whole number"]),
+        (2, "[limits]\nidle_timeout = 600\n", &["600 is no duration with its unit", "10m"]),
+        (2, "[upstream.a]\nurl = \"imap.example.org:993\"\n", &["does not say how to connect", "imaps://"]),
+        (3, "[upstream.a]\nurl = \"imaps://a.example\"\nusername = \"\"\n", &["empty username"]),
+    ] {
+        refused_at(line, text, words);
+    }
 }

@@ -271,6 +271,7 @@ async fn the_upstream_is_asked_little() {
         .collect();
     let count = |word: &str| commands.iter().filter(|command| command.contains(word)).count();
     assert_eq!((count("SELECT"), count("RFC822.SIZE"), count("STORE")), (1, 1, 1), "{commands:#?}");
+    assert_eq!(count("ID (\"name\" \"popbridge\""), 1, "{commands:#?}");
     assert_eq!(count("BODY.PEEK[HEADER]"), 3, "{commands:#?}");
     assert_eq!(count("BODY.PEEK[]"), 3, "{commands:#?}");
     assert!(!commands.iter().any(|command| command.starts_with("CLOSE")), "{commands:#?}");

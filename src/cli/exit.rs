@@ -7,7 +7,7 @@ use crate::config::ConfigError;
 
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
-/// A password or other input is wrong.
+/// The password cannot be read.
 pub const NO_PERMISSION: u8 = 77;
 /// The mail server or an address cannot be had.
 pub const UNAVAILABLE: u8 = 69;
@@ -32,7 +32,15 @@ impl Failure {
 
     /// Prints the error.
     pub fn report(self) -> ExitCode {
-        eprintln!("popbridge: {:#}", self.error);
+        // Most of our errors tell their cause themselves.
+        let mut text = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+        }
+        eprintln!("popbridge: {text}");
         self.code.into()
     }
 }

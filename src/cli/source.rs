@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use crate::config::{Config, ConfigError};
 
 #[derive(clap::Args)]
+#[group(required = true, multiple = false)]
 pub struct Source {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", conflicts_with = "imap", required_unless_present = "imap")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The IMAP server, without a configuration file: imaps://imap.example.org
     #[arg(long, value_name = "URL")]
@@ -20,7 +21,7 @@ impl Source {
     pub fn load(&self, listen: SocketAddr) -> Result<Config, ConfigError> {
         match (&self.config, &self.imap) {
             (Some(path), _) => Config::load(path),
-            // clap wants one of the two, so the URL is there.
+            // The group wants one of the two, so the URL is there.
             (None, url) => Config::for_upstream(url.as_deref().unwrap_or_default(), listen),
         }
     }

@@ -26,8 +26,16 @@ pub fn reworded(error: &toml::de::Error) -> String {
             let known: Vec<&str> = rest.iter().skip(1).step_by(2).copied().collect();
             format!("\"{unknown}\" is none of the values here: {}", quoted(&known))
         }
+        _ if message.contains("expected struct UpstreamForm")
+            || message == "invalid type: sequence, expected a map" =>
+        {
+            "an upstream has a name of its own, as in [upstream.home]".to_owned()
+        }
+        _ if message == "invalid type: map, expected a sequence" => {
+            "there may be several of these, so the brackets are double, as in [[listener]]".to_owned()
+        }
         ["missing field ", name, ..] => format!("the key \"{name}\" is missing here"),
-        _ => message.to_owned(),
+        _ => message.replace("expected usize", "expected a whole number"),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The configuration's form on disk: TOML, strict, every key with its default.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use toml::Spanned;
+use toml::{Spanned, Value};
 
 use super::{ListenerTls, Maildrop, PlaintextLogin};
 
@@ -32,9 +33,10 @@ pub struct FileForm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerForm {
+    #[serde(deserialize_with = "address")]
     pub address: Spanned<SocketAddr>,
     pub tls: Option<ListenerTls>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     pub allow: Vec<IpNet>,
 }
 
@@ -122,42 +124,57 @@ fn one_minute() -> Duration {
 
 /// A duration with its unit: `"10m"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let duration = humantime::parse_duration(&text).map_err(|error| {
-        serde::de::Error::custom(format!("\"{text}\" is no duration like \"10m\": {error}"))
-    })?;
+    let wrong = |value: &str| D::Error::custom(format!("{value} is no duration with its unit, like \"10m\""));
+    let value = Value::deserialize(deserializer)?;
+    let Value::String(text) = &value else {
+        return Err(wrong(&value.to_string()));
+    };
+    let duration = humantime::parse_duration(text).map_err(|_| wrong(&value.to_string()))?;
     if duration.is_zero() {
-        return Err(serde::de::Error::custom("a duration of 0 would end everything at once"));
+        return Err(D::Error::custom("a duration of 0 would end everything at once"));
     }
     Ok(duration)
 }
 
+/// An address with its port.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Spanned<SocketAddr>, D::Error> {
+    let text = Spanned::<String>::deserialize(deserializer)?;
+    let parsed = text.get_ref().parse().map_err(|_| {
+        D::Error::custom(format!(
+            "\"{}\" is no address with a port, like \"127.0.0.1:1110\" or \"[::]:1110\"",
+            text.get_ref()
+        ))
+    })?;
+    Ok(Spanned::new(text.span(), parsed))
+}
+
+/// A list of networks; a lone address is a network of one.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    Vec::<String>::deserialize(deserializer)?.iter().map(|text| network(text)).collect()
+}
+
+fn network<E: Error>(text: &str) -> Result<IpNet, E> {
+    text.parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| address.into()))
+        .map_err(|_| E::custom(format!("\"{text}\" is no network like \"192.168.1.0/24\"")))
+}
+
 /// A word or a list of networks.
 fn plaintext_login<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PlaintextLogin, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        Word(String),
-        Networks(Vec<String>),
-    }
-    let custom = serde::de::Error::custom::<String>;
-    match Form::deserialize(deserializer)? {
-        Form::Word(word) => match word.as_str() {
-            "never" => Ok(PlaintextLogin::Never),
-            "loopback" => Ok(PlaintextLogin::Loopback),
-            "always" => Ok(PlaintextLogin::Always),
-            _ => Err(custom(format!(
-                "\"{word}\" is none of \"never\", \"loopback\", \"always\"; networks go in a list: [\"192.168.1.0/24\"]"
-            ))),
-        },
-        Form::Networks(networks) => networks
-            .iter()
-            .map(|network| {
-                network
-                    .parse()
-                    .map_err(|_| custom(format!("\"{network}\" is no network like \"192.168.1.0/24\"")))
-            })
-            .collect::<Result<_, _>>()
-            .map(PlaintextLogin::Networks),
+    let value = Value::deserialize(deserializer)?;
+    let list = match &value {
+        Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<Vec<&str>>>(),
+        _ => None,
+    };
+    match (value.as_str(), list) {
+        (Some("never"), _) => Ok(PlaintextLogin::Never),
+        (Some("loopback"), _) => Ok(PlaintextLogin::Loopback),
+        (Some("always"), _) => Ok(PlaintextLogin::Always),
+        (_, Some(list)) => {
+            list.into_iter().map(network).collect::<Result<_, _>>().map(PlaintextLogin::Networks)
+        }
+        _ => Err(D::Error::custom(format!(
+            "{value} is none of \"never\", \"loopback\", \"always\"; networks go in a list: [\"192.168.1.0/24\"]"
+        ))),
     }
 }

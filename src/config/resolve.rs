@@ -54,14 +54,9 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
         Some(span) => source.at(&span, reworded(&error)),
         None => source.whole(reworded(&error)),
     })?;
-    let listeners = listeners(&source, form.listener)?;
+    let listeners = listeners(&source, form.listener, form.tls.is_some())?;
     let database = database(&source, &form.state.url)?;
     let certificate = form.tls.map(|tls| certificate(&source, tls, &database)).transpose()?;
-    if certificate.is_none() && listeners.iter().any(|listener| listener.tls != ListenerTls::None) {
-        return Err(source.whole(
-            "a listener speaks TLS, so [tls] is needed: certificate and private_key, or self_signed = true",
-        ));
-    }
     Ok(Config {
         listeners,
         certificate,
@@ -73,7 +68,11 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
     })
 }
 
-fn listeners(source: &Source<'_>, forms: Vec<ListenerForm>) -> Result<Vec<Listener>, ConfigError> {
+fn listeners(
+    source: &Source<'_>,
+    forms: Vec<ListenerForm>,
+    certificate: bool,
+) -> Result<Vec<Listener>, ConfigError> {
     if forms.is_empty() {
         return Ok(vec![Listener {
             address: SocketAddr::from(([127, 0, 0, 1], 1110)),
@@ -94,6 +93,12 @@ fn listeners(source: &Source<'_>, forms: Vec<ListenerForm>) -> Result<Vec<Listen
                 ));
             }
         };
+        if tls != ListenerTls::None && !certificate {
+            return Err(source.at(
+                &form.address.span(),
+                "this listener speaks TLS, so [tls] is needed: certificate and private_key, or self_signed = true",
+            ));
+        }
         Ok(Listener { address, tls, allow: form.allow })
     };
     forms.into_iter().map(resolve).collect()
@@ -187,6 +192,11 @@ fn upstream(
     let span = form.url.span();
     let wrong = |message: String| source.at(&span, message);
     let text = form.url.get_ref();
+    if !text.contains("://") {
+        return Err(wrong(format!(
+            "\"{text}\" does not say how to connect; it looks like imaps://imap.example.org"
+        )));
+    }
     let url = Url::parse(text).map_err(|error| {
         wrong(format!("\"{text}\" is no URL ({error}); it looks like imaps://imap.example.org"))
     })?;
@@ -235,6 +245,10 @@ fn username_template(
     source: &Source<'_>,
     template: Spanned<String>,
 ) -> Result<UsernameTemplate, ConfigError> {
+    if template.get_ref().is_empty() {
+        return Err(source
+            .at(&template.span(), "an empty username logs nobody in; leave the key out for \"{login}\""));
+    }
     let mut rest = template.get_ref().as_str();
     while let Some((_, behind)) = rest.split_once('{') {
         rest = match behind.split_once('}') {

@@ -3,7 +3,7 @@
 /// What a client may act on without understanding the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// The credentials are wrong (RFC 3206 §3).
+    /// The credentials are wrong (RFC 3206 §5).
     Auth,
     /// Try later (RFC 3206 §4).
     SysTemp,

@@ -58,7 +58,7 @@ pub async fn capabilities(
         "UTF8 USER".to_owned(),
         "LANG".to_owned(),
     ];
-    // USER and SASL are announced in both states (RFC 2449 §6.3, RFC 5034 §3), but not where a
+    // USER and SASL are announced in both states (RFC 2449 §6.2, RFC 5034 §3), but not where a
     // password would cross the network in plaintext against the rules.
     if may_log_in(connection, client, context) {
         lines.push("USER".to_owned());

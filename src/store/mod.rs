@@ -15,6 +15,8 @@ use crate::ids::{Octets, Uid, UidValidity};
 pub enum Error {
     #[error("cannot make the state directory {path}: {source}")]
     Folder { path: String, source: std::io::Error },
+    #[error("cannot make the state database {path}: {source}")]
+    Create { path: String, source: std::io::Error },
     #[error("cannot use the state database {path}: {source}")]
     Open { path: String, source: sqlx::migrate::MigrateError },
     #[error("state database: {0}")]
@@ -48,6 +50,7 @@ impl Store {
             Database::Memory => (SqliteConnectOptions::new().in_memory(true), ":memory:".to_owned(), 1),
             Database::File(path) => {
                 make_folder(path)?;
+                make_private(path)?;
                 let options = SqliteConnectOptions::new()
                     .filename(path)
                     .create_if_missing(true)
@@ -190,6 +193,23 @@ fn make_folder(path: &Path) -> Result<()> {
         Some(folder) => std::fs::create_dir_all(folder)
             .map_err(|source| Error::Folder { path: folder.display().to_string(), source }),
         None => Ok(()),
+    }
+}
+
+/// Makes a database that is not there yet readable by its owner only: it holds login names. What
+/// SQLite puts beside it gets the same mode.
+fn make_private(path: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(Error::Create { path: path.display().to_string(), source }),
     }
 }
 
