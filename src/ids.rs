@@ -91,7 +91,8 @@ impl fmt::Display for Octets {
 
 impl std::iter::Sum for Octets {
     fn sum<I: Iterator<Item = Self>>(items: I) -> Self {
-        Self(items.map(|item| item.0).sum())
+        // A server may claim any sizes; their sum must not overflow.
+        Self(items.fold(0, |sum, item| sum.saturating_add(item.0)))
     }
 }
 

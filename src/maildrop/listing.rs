@@ -202,6 +202,13 @@ mod tests {
     }
 
     #[test]
+    fn impossible_sizes_do_not_overflow() {
+        let rows: Vec<Row> = (1..4).map(|number| Row { uid: uid(number), size: Octets(u64::MAX) }).collect();
+        let (listing, _) = Listing::freeze(&rows, &[], &[]);
+        assert_eq!(listing.stat(), (3, Octets(u64::MAX)));
+    }
+
+    #[test]
     fn a_listing_costs_little() {
         assert_eq!(size_of::<Slot>(), 16);
     }

@@ -85,7 +85,9 @@ impl Command {
             b"CAPA" => none(&arguments, Self::Capa, "CAPA"),
             // A user name may hold blanks: everything up to the line's end.
             b"USER" => match std::str::from_utf8(rest.trim_ascii()) {
-                Ok(name) if !name.is_empty() => Ok(Self::User(name.to_owned())),
+                Ok(name) if !name.is_empty() && !name.contains(char::is_control) => {
+                    Ok(Self::User(name.to_owned()))
+                }
                 _ => Err(Invalid::Usage("USER name")),
             },
             b"AUTH" => auth(&arguments),
@@ -228,6 +230,7 @@ mod tests {
         assert_eq!(Command::parse(b""), Err(Invalid::Garbage));
         assert_eq!(Command::parse(b"QU\0IT"), Err(Invalid::Garbage));
         assert_eq!(Command::parse(b"\xff\xfe\x01"), Err(Invalid::Garbage));
+        assert_eq!(Command::parse(b"USER \x1b[31mbob"), Err(Invalid::Usage("USER name")));
         assert_eq!(Command::parse(b"XYZZY 1"), Err(Invalid::Unknown));
         assert_eq!(Command::parse(b"last"), Err(Invalid::NotOffered("LAST")));
         assert_eq!(Command::parse(b"RETR 0"), Err(Invalid::NoSuchMessage));

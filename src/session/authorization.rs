@@ -152,7 +152,10 @@ impl<'a> Authorization<'a> {
         match (refusal, &self.client.stls) {
             (None, Some(acceptor)) => {
                 self.connection.reply(&Reply::ok("Begin TLS")).await?;
-                self.connection.start_tls(acceptor).await?;
+                match timeout_at(self.deadline, self.connection.start_tls(acceptor)).await {
+                    Ok(started) => started?,
+                    Err(_) => return Err(End::LoginTimeout),
+                }
                 summary.tls = true;
                 // What was said in plaintext counts no more (RFC 2595 §4).
                 self.user = None;

@@ -42,6 +42,9 @@ impl Section {
     }
 }
 
+/// Lines and pieces of other responses that are passed over while a body is looked for.
+const NOISE: usize = 100_000;
+
 /// What came of asking.
 #[derive(Debug)]
 pub enum Fetched {
@@ -115,7 +118,7 @@ impl Body {
 
     /// Reads up to the body's first octet (true) or the tagged end (false).
     async fn find(&mut self, imap: &mut Imap) -> Result<bool> {
-        loop {
+        for _ in 0..NOISE {
             let wire = imap.wire()?;
             let Step::Line { text, continues: false, literal } = wire.step().await? else {
                 continue;
@@ -140,6 +143,7 @@ impl Body {
                 _ => {}
             }
         }
+        Err(imap.wire()?.fail(Error::Protocol("no end of what was not asked for")))
     }
 
     /// Whether a row holds the body, in a literal behind it or quoted in it.

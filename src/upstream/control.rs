@@ -124,7 +124,11 @@ impl Imap {
         } else if let Some(command) = quoted_login(username, password) {
             self.run("LOGIN", &command).await
         } else {
-            self.login_with_literals(username, password).await
+            let deadline = self.wire()?.deadline();
+            match timeout(deadline, self.login_with_literals(username, password)).await {
+                Ok(result) => result,
+                Err(_) => Err(self.wire()?.fail(Error::Timeout(deadline))),
+            }
         };
         match result {
             Ok(()) => {}

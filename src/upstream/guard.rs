@@ -86,7 +86,8 @@ impl Guard {
                                 .fail(Error::Protocol("a tagged BYE or PREAUTH"))));
                         }
                     };
-                    if !tag.iter().all(u8::is_ascii_alphanumeric) {
+                    // async-imap's own tags: others are the framer's, and none of them is in flight.
+                    if !tag.starts_with(b"A") || !tag.iter().all(u8::is_ascii_alphanumeric) {
                         return Poll::Ready(Err(self.wire.fail(Error::Protocol("an unknown tag"))));
                     }
                     self.shown.extend_from_slice(tag);

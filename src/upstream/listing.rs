@@ -65,7 +65,7 @@ pub async fn live_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
         return Ok(Vec::new());
     };
     // How many there are is not known here, and does not matter.
-    let mut view = View { exists: u32::MAX, ..View::default() };
+    let mut view = View { exists: u32::MAX, want: Want::Uids, ..View::default() };
     let wire = imap.wire()?;
     wire.check_idle()?;
     // A range is safe on every server; single UIDs that are gone are not (GNU imap4d).
@@ -121,9 +121,18 @@ async fn flight(
     })
 }
 
+/// What makes a row; the rest is news about flags that nobody asked for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Want {
+    #[default]
+    UidsAndSizes,
+    Uids,
+}
+
 /// What untagged responses have told so far.
 #[derive(Default)]
 struct View {
+    want: Want,
     validity: Option<UidValidity>,
     exists: u32,
     /// Messages that came, and that went, while rows were read.
@@ -167,7 +176,8 @@ impl View {
                 },
                 Response::Exists(exists) => {
                     if !self.rows.is_empty() {
-                        self.arrived += exists.saturating_sub(self.exists);
+                        let arrived = exists.saturating_sub(self.exists);
+                        self.arrived = self.arrived.saturating_add(arrived);
                     }
                     self.exists = exists;
                     noise += 1;
@@ -178,7 +188,7 @@ impl View {
                     noise += 1;
                 }
                 Response::Fetch(items) => {
-                    match row(items) {
+                    match row(items, self.want) {
                         Some(row) => self.rows.push(row),
                         None => noise += 1,
                     }
@@ -220,8 +230,8 @@ impl View {
     }
 }
 
-/// A row with a UID; without one it is news about flags that nobody asked for.
-fn row(items: &[u8]) -> Option<Row> {
+/// A row that has all that is wanted.
+fn row(items: &[u8], want: Want) -> Option<Row> {
     let mut uid = None;
     let mut size = None;
     for (name, value) in Items::new(items) {
@@ -232,7 +242,11 @@ fn row(items: &[u8]) -> Option<Row> {
             size = size_of(value);
         }
     }
-    Some(Row { uid: uid?, size: size.unwrap_or_default() })
+    let size = match want {
+        Want::UidsAndSizes => size?,
+        Want::Uids => size.unwrap_or_default(),
+    };
+    Some(Row { uid: uid?, size })
 }
 
 /// RFC822.SIZE: 32 bits in RFC 3501, 63 in RFC 9051.
@@ -247,16 +261,20 @@ mod tests {
     #[test]
     fn rows_in_any_order_of_items() {
         let expected = Uid::new(7).map(|uid| Row { uid, size: Octets(99) });
-        assert_eq!(row(b"UID 7 RFC822.SIZE 99)"), expected);
-        assert_eq!(row(b"RFC822.SIZE 99 FLAGS (\\Seen) uid 7)"), expected);
-        assert_eq!(row(b"FLAGS (\\Seen))"), None);
-        assert_eq!(row(b"UID 0 RFC822.SIZE 99)"), None);
+        let sized = |items: &[u8]| row(items, Want::UidsAndSizes);
+        assert_eq!(sized(b"UID 7 RFC822.SIZE 99)"), expected);
+        assert_eq!(sized(b"RFC822.SIZE 99 FLAGS (\\Seen) uid 7)"), expected);
+        assert_eq!(sized(b"FLAGS (\\Seen))"), None);
+        assert_eq!(sized(b"UID 7 FLAGS (\\Seen))"), None);
+        assert_eq!(sized(b"UID 7 RFC822.SIZE many)"), None);
+        assert_eq!(sized(b"UID 0 RFC822.SIZE 99)"), None);
+        assert_eq!(row(b"UID 7)", Want::Uids).map(|row| row.uid), Uid::new(7));
     }
 
     fn view(uids: &[u32], exists: u32, arrived: u32, expunged: u32) -> View {
         let rows =
             uids.iter().filter_map(|&uid| Uid::new(uid)).map(|uid| Row { uid, size: Octets(1) }).collect();
-        View { validity: None, exists, arrived, expunged, tainted: false, rows }
+        View { want: Want::default(), validity: None, exists, arrived, expunged, tainted: false, rows }
     }
 
     #[test]
