@@ -45,6 +45,8 @@ pub enum Command {
 pub enum Invalid {
     /// NUL, other control characters or no keyword: not a POP3 client's line.
     Garbage,
+    /// A line over the limit; it was skipped.
+    TooLong,
     /// A keyword that is not ours.
     Unknown,
     /// A known command that is not offered: its name.

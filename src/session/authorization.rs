@@ -5,11 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::common::{Strikes, capabilities, invalid, language, list, may_log_in};
+use super::common::{Strikes, capabilities, invalid, language, list, may_log_in, parse};
 use super::{Client, Context, End, Summary, failure};
 use crate::auth::{Credentials, Exchange, Next};
 use crate::maildrop::{Account, Error, Maildrop};
-use crate::pop3::{Code, Command, Connection, Input, Invalid, Reply};
+use crate::pop3::{Code, Command, Connection, Input, Reply};
 use crate::secret::Secret;
 
 /// OAuth tokens reach several KB, in AUTH and, with some programs, in PASS.
@@ -56,15 +56,11 @@ impl<'a> Authorization<'a> {
         // No angle brackets: some clients would try APOP.
         self.connection.reply(&Reply::ok("popbridge ready")).await?;
         loop {
-            let line = match self.read_line().await {
-                Ok(Input::Line(line)) => line,
-                Ok(Input::TooLong) => {
-                    self.strike(Reply::err("The line is too long")).await?;
-                    continue;
-                }
+            let input = match self.read_line().await {
+                Ok(input) => input,
                 Err(end) => return Err(self.goodbye(end).await),
             };
-            match Command::parse(&line) {
+            match parse(&input) {
                 Ok(Command::Quit) => {
                     self.connection.reply(&Reply::ok("Goodbye")).await?;
                     self.connection.close().await;
@@ -80,10 +76,12 @@ impl<'a> Authorization<'a> {
                         return Err(self.goodbye(End::LoginFailures).await);
                     }
                 }
-                Err(Invalid::NotOffered(name)) => {
-                    self.connection.reply(&invalid(&Invalid::NotOffered(name))).await?;
+                Err(wrong) => {
+                    self.connection.reply(&invalid(&wrong)).await?;
+                    if self.strikes.count(&wrong) {
+                        return Err(self.goodbye(End::Nonsense).await);
+                    }
                 }
-                Err(wrong) => self.strike(invalid(&wrong)).await?,
             }
         }
     }
@@ -280,14 +278,6 @@ impl<'a> Authorization<'a> {
             },
             () = self.context.shutdown.draining() => Err(End::Shutdown),
         }
-    }
-
-    async fn strike(&mut self, reply: Reply) -> Result<(), End> {
-        self.connection.reply(&reply).await?;
-        if self.strikes.add() {
-            return Err(self.goodbye(End::Nonsense).await);
-        }
-        Ok(())
     }
 
     /// A last word where there is one to say, then the end.

@@ -1,7 +1,7 @@
 //! What both states before the update answer alike: CAPA, LANG, lines that are no commands.
 
 use crate::auth::Exchange;
-use crate::pop3::{Connection, Interrupted, Invalid, Reply};
+use crate::pop3::{Command, Connection, Input, Interrupted, Invalid, Reply};
 
 use super::{Client, Context};
 
@@ -18,10 +18,24 @@ impl Strikes {
         self.0 = 0;
     }
 
-    /// One more; true when it was one too many.
-    pub fn add(&mut self) -> bool {
-        self.0 += 1;
-        self.0 >= PATIENCE
+    /// One more; true when it was one too many. What mail programs send in good faith does not
+    /// count: Tcl's library sends LAST around every message.
+    pub fn count(&mut self, wrong: &Invalid) -> bool {
+        match wrong {
+            Invalid::NotOffered(_) | Invalid::NoSuchMessage => false,
+            Invalid::Garbage | Invalid::TooLong | Invalid::Unknown | Invalid::Usage(_) => {
+                self.0 += 1;
+                self.0 >= PATIENCE
+            }
+        }
+    }
+}
+
+/// The command in what came.
+pub fn parse(input: &Input) -> Result<Command, Invalid> {
+    match input {
+        Input::Line(line) => Command::parse(line),
+        Input::TooLong => Err(Invalid::TooLong),
     }
 }
 
@@ -29,6 +43,7 @@ impl Strikes {
 pub fn invalid(invalid: &Invalid) -> Reply {
     match invalid {
         Invalid::Garbage => Reply::err("That is no POP3 command"),
+        Invalid::TooLong => Reply::err("The line is too long"),
         Invalid::Unknown => Reply::err("Unknown command"),
         Invalid::NotOffered(name) => Reply::err(format!("{name} is not offered")),
         Invalid::Usage(usage) => Reply::err(format!("Usage: {usage}")),

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::common::{Strikes, capabilities, end_of_list, invalid, language};
+use super::common::{Strikes, capabilities, end_of_list, invalid, language, parse};
 use super::update::Update;
 use super::{Client, Context, End, Summary, failure};
 use crate::ids::{MessageNumber, Octets};
 use crate::maildrop::{Error, Maildrop, Part, Reader, Sent};
-use crate::pop3::{Command, Connection, Input, Interrupted, Invalid, Limit, Multiline, Reply};
+use crate::pop3::{Command, Connection, Interrupted, Limit, Multiline, Reply};
 
 /// RFC 2449 §4, without the CRLF.
 const LINE_LIMIT: usize = 253;
@@ -60,31 +60,20 @@ impl<'a> Transaction<'a> {
     /// `Ok` is QUIT.
     async fn serve(&mut self, summary: &mut Summary) -> Result<(), End> {
         loop {
-            let invalid_line = match self.connection.read_line(LINE_LIMIT).await? {
-                Input::TooLong => Reply::err("The line is too long"),
-                Input::Line(line) => match Command::parse(&line) {
-                    Ok(Command::Quit) => return Ok(()),
-                    Ok(command) => {
-                        self.strikes.clear();
-                        self.command(command, summary).await?;
-                        continue;
+            let input = self.connection.read_line(LINE_LIMIT).await?;
+            match parse(&input) {
+                Ok(Command::Quit) => return Ok(()),
+                Ok(command) => {
+                    self.strikes.clear();
+                    self.command(command, summary).await?;
+                }
+                Err(wrong) => {
+                    self.connection.reply(&invalid(&wrong)).await?;
+                    if self.strikes.count(&wrong) {
+                        self.connection.reply(&Reply::err("Too many errors")).await?;
+                        return Err(End::Nonsense);
                     }
-                    Err(Invalid::NoSuchMessage) => {
-                        self.connection.reply(&invalid(&Invalid::NoSuchMessage)).await?;
-                        continue;
-                    }
-                    // Tcl's library sends LAST around every message.
-                    Err(Invalid::NotOffered(name)) => {
-                        self.connection.reply(&invalid(&Invalid::NotOffered(name))).await?;
-                        continue;
-                    }
-                    Err(wrong) => invalid(&wrong),
-                },
-            };
-            self.connection.reply(&invalid_line).await?;
-            if self.strikes.add() {
-                self.connection.reply(&Reply::err("Too many errors")).await?;
-                return Err(End::Nonsense);
+                }
             }
         }
     }
