@@ -15,6 +15,7 @@
 //! | 2 | [`store`] | what outlives a session, in SQLite |
 //! | 1 | [`pop3`] | the POP3 wire, no policy |
 //! | 1 | [`config`] | settings, resolved once |
+//! | 1 | [`fingerprint`] | what identifies a message whatever its UID |
 //! | 0 | [`ids`], [`secret`], [`activity`], [`shutdown`], [`telemetry`] | |
 //!
 //! # The walk of one RETR
@@ -30,6 +31,7 @@ pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod fingerprint;
 pub mod ids;
 pub mod maildrop;
 pub mod pop3;
