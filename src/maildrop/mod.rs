@@ -20,7 +20,7 @@ pub use matching::matched;
 pub use policy::{Unsuited, check};
 pub use reader::{Part, Reader};
 pub use removal::Removed;
-pub use unique_id::UniqueId;
+pub use unique_id::{Deriver, Scheme, UniqueId, email_id, gmail, is_valid};
 
 use crate::activity::Activity;
 use crate::config;
@@ -112,7 +112,7 @@ impl Maildrop {
 
     /// The unique id of a message (RFC 1939 §7, UIDL).
     pub fn unique_id(&self, uid: Uid) -> UniqueId {
-        UniqueId::derived(self.validity, uid)
+        Deriver::new(Scheme::Popbridge, FOLDER).id(self.validity, uid)
     }
 
     /// Starts to send a message whole; its first octets are in hand when this returns.
