@@ -5,6 +5,7 @@ mod error;
 mod file;
 mod places;
 mod resolve;
+mod source;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,40 +11,11 @@ use url::Url;
 use super::error::{ConfigError, reworded};
 use super::file::{FileForm, LimitsForm, ListenerForm, TlsForm, UpstreamForm};
 use super::places::state_directory;
+use super::source::Source;
 use super::{
     Certificate, Config, Database, Limits, Listener, ListenerTls, Security, TransportSecurity, Upstream,
     UsernameTemplate,
 };
-
-/// The text that is being read, to name a place in it.
-struct Source<'a> {
-    text: &'a str,
-    origin: &'a str,
-    folder: Option<&'a Path>,
-}
-
-impl Source<'_> {
-    fn at(&self, span: &Range<usize>, message: impl Into<String>) -> ConfigError {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        ConfigError::At {
-            origin: self.origin.to_owned(),
-            line: 1 + before.bytes().filter(|&octet| octet == b'\n').count(),
-            message: message.into(),
-        }
-    }
-
-    fn whole(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError::Whole { origin: self.origin.to_owned(), message: message.into() }
-    }
-
-    /// Paths in the file start at its folder.
-    fn path(&self, path: PathBuf) -> PathBuf {
-        match self.folder {
-            Some(folder) if path.is_relative() => folder.join(path),
-            _ => path,
-        }
-    }
-}
 
 /// Reads and resolves a configuration.
 pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, ConfigError> {
