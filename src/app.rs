@@ -60,11 +60,10 @@ impl App {
         let (trigger, shutdown) = shutdown::channel();
         let permits = Permits::new(&config.limits);
         let context = Arc::new(Context {
-            accounts: Accounts::new(config.upstreams),
+            accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
             store,
             locks: Locks::new(config.limits.preempt_after),
-            maildrop: config.maildrop,
             security: config.security,
             limits: config.limits,
             shutdown,

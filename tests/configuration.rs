@@ -1,11 +1,17 @@
 //! The configuration: `config/popbridge.toml` says every key with its true default, the examples
 //! load, and what is wrong is answered with its place and the way out.
 
+#[path = "configuration/maildrop.rs"]
+mod maildrop;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use popbridge::config::{Certificate, Config, Database, ListenerTls, OnDelete, OnRetrieve, PlaintextLogin};
+use popbridge::config::{
+    Certificate, Config, Database, ListenerTls, Maildrop, OnDelete, OnRetrieve, PlaintextLogin,
+};
 
 const UPSTREAM: &str = "[upstream.home]\nurl = \"imaps://imap.example.org\"\n";
 
@@ -47,6 +53,10 @@ fn refused_at(line: usize, text: &str, words: &[&str]) {
     has_words(&message, words);
 }
 
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 60 * 60)
+}
+
 fn has_words(message: &str, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "{message:?} should say {word:?}");
@@ -83,9 +93,9 @@ fn the_tutorial_names_every_key() {
         all.insert(name, shown);
     }
     // A look at the reading itself: were messages no longer understood, it would find nothing.
-    assert_eq!(all.len(), 7);
+    assert_eq!(all.len(), 8);
     assert!(all.values().all(|keys| !keys.is_empty()));
-    assert!(all.values().map(BTreeSet::len).sum::<usize>() >= 20);
+    assert!(all.values().map(BTreeSet::len).sum::<usize>() >= 40);
 }
 
 /// The keys that the parser knows behind `header`, as it says itself when it meets one that it
@@ -121,8 +131,20 @@ fn the_household_is_as_its_comments_say() {
         assert_eq!(plaintext.allows(address.into()), allowed, "{address}");
     }
     assert_eq!(config.upstreams.len(), 3);
-    assert_eq!(config.maildrop.on_delete, OnDelete::Hide);
-    assert_eq!(config.maildrop.on_retrieve, OnRetrieve::Leave);
+    for upstream in &config.upstreams {
+        assert_eq!(upstream.maildrop.on_delete, OnDelete::Hide);
+        assert_eq!(upstream.maildrop.on_retrieve, OnRetrieve::Leave);
+    }
+    let [printer] = config.accounts.as_slice() else { panic!("one account") };
+    assert_eq!((printer.login.as_str(), printer.username.as_str()), ("printer", "family@example.org"));
+    assert_eq!(printer.upstream.name, "family");
+    let expected = Maildrop {
+        folders: vec!["Print".to_owned()],
+        on_retrieve: OnRetrieve::Leave,
+        on_delete: OnDelete::Trash,
+        ..Maildrop::default()
+    };
+    assert_eq!(*printer.maildrop, expected);
     assert_eq!(config.database, Database::File("/var/lib/popbridge/popbridge.db".into()));
 }
 
@@ -144,7 +166,8 @@ fn a_command_line_is_a_configuration() {
     let config = Config::for_upstream("imaps://imap.example.org", listen).expect("all defaults");
     let default = parse(UPSTREAM);
     assert_eq!(format!("{:?}", config.listeners), format!("{:?}", default.listeners));
-    assert_eq!(format!("{:?}", config.maildrop), format!("{:?}", default.maildrop));
+    assert_eq!(config.upstreams[0].maildrop, default.upstreams[0].maildrop);
+    assert_eq!(*config.upstreams[0].maildrop, Maildrop::default());
     assert_eq!(config.security.plaintext_login, PlaintextLogin::Loopback);
     let error = Config::for_upstream("imap.example.org", listen).expect_err("no URL").to_string();
     has_words(&error, &["command line", "imap.example.org", "imaps://"]);
@@ -177,10 +200,9 @@ fn an_unknown_key_gets_the_nearest_known_one() {
 #[test]
 fn what_does_not_exist_yet_is_refused() {
     for lines in [
-        "[maildrop]\nfolders = [\"INBOX\"]\n",
-        "[maildrop]\nnewest = 200\n",
+        "[maildrop]\nread_ahead = \"1 MiB\"\n",
         "[[listener]]\naddress = \"127.0.0.1:1110\"\nproxy_protocol = true\n",
-        "[[account]]\nlogin = \"scanner\"\n",
+        "[[account]]\nlogin = \"scanner\"\npassword_hash = \"$argon2id$\"\n",
         "[admin]\naddress = \"127.0.0.1:8110\"\n",
     ] {
         has_words(&refusal(&format!("{UPSTREAM}{lines}")), &["unknown key"]);
@@ -315,18 +337,6 @@ fn a_user_names_template_is_checked() {
 }
 
 #[test]
-fn policies_are_what_they_are() {
-    let maildrop = |line: &str| format!("{UPSTREAM}[maildrop]\n{line}\n");
-    refused_at(
-        4,
-        &maildrop("on_delete = \"trash\""),
-        &["\"trash\" is none of the values", "\"hide\", \"expunge\""],
-    );
-    refused_at(4, &maildrop("on_retrieve = \"read\""), &["\"mark-seen\", \"leave\""]);
-    refused_at(4, &maildrop("lock = \"none\""), &["\"exclusive\", \"shared\""]);
-}
-
-#[test]
 fn plaintext_login_is_a_word_or_networks() {
     let security = |value: &str| format!("{UPSTREAM}[security]\nplaintext_login = {value}\n");
     refused_at(
@@ -360,6 +370,12 @@ fn what_has_the_wrong_form_is_told_the_right_one() {
         (2, "[upstream]\nurl = \"imaps://a.example\"\n", &["[upstream.home]"][..]),
         (1, "[[upstream]]\nurl = \"imaps://a.example\"\n", &["[upstream.home]"]),
         (1, "[listener]\naddress = \"127.0.0.1:1110\"\n", &["[[listener]]"]),
+        (1, "[account]\nlogin = \"scanner\"\n", &["[[account]]"]),
+        (1, "[[maildrop]]\nnewest = 1\n", &["one table", "maildrop = { on_delete = \"hide\" }"]),
+        (1, "maildrop = \"hide\"\n", &["one table"]),
+        (1, "maildrop = []\n", &["one table"]),
+        (3, "[upstream.a]\nurl = \"imaps://a.example\"\nmaildrop = \"hide\"\n", &["one table"]),
+        (3, "[[account]]\nlogin = \"a\"\nmaildrop = \"hide\"\n", &["one table"]),
         (2, "[security]\nplaintext_login = true\n", &["true is none of", "\"loopback\""]),
         (2, "[security]\nplaintext_login = [1]\n", &["[1] is none of", "192.168.1.0/24"]),
         (2, "[security]\nplaintext_login = [\"x\"]\n", &["\"x\" is no network"]),
@@ -371,4 +387,14 @@ fn what_has_the_wrong_form_is_told_the_right_one() {
     ] {
         refused_at(line, text, words);
     }
+}
+
+#[test]
+fn the_trail_is_kept_for_a_while() {
+    let state = |kept: &str| format!("{UPSTREAM}[state]\ndeletions_kept = {kept}\n");
+    refused_at(4, &state("\"0d\""), &["0 would keep no trail of what was deleted"]);
+    refused_at(4, &state("\"90\""), &["\"90\" is no duration with its unit", "\"90d\""]);
+    refused_at(4, &state("90"), &["90 is no duration with its unit"]);
+    assert_eq!(parse(UPSTREAM).deletions_kept, days(90));
+    assert_eq!(parse(&state("\"1y\"")).deletions_kept.as_secs(), 31_557_600);
 }

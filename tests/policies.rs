@@ -186,3 +186,19 @@ async fn top_leaves_seen_alone_until_the_message_is_deleted() {
         sim.messages("alice", "INBOX").iter().map(|message| message.flags.contains("\\Seen")).collect();
     assert_eq!(seen, [false, true, false, false], "only what was sent whole and confirmed as deleted");
 }
+
+#[tokio::test]
+async fn an_account_has_a_name_and_a_policy_of_its_own() {
+    let sim = sim(Persona::Dovecot, 3).await;
+    let account = "login = \"scanner\"\nusername = \"alice\"\nmaildrop = { on_delete = \"expunge\" }";
+    let bridge = Local::start(&settings(&sim, "hide").with("[account]", account)).await;
+    for (login, left) in [("alice", 3), ("scanner", 2)] {
+        let mut client = Pop3::connect(bridge.address()).await;
+        client.login(login).await;
+        client.ok("DELE 1").await;
+        client.quit().await;
+        assert_eq!(uids(&sim).len(), left, "{login}");
+    }
+    // What one login hid is not hidden from the other.
+    assert_eq!(uids(&sim), [2, 3]);
+}

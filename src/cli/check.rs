@@ -128,7 +128,7 @@ async fn reach(upstream: &Arc<Upstream>) -> Result<UpstreamReport, Failure> {
 }
 
 async fn log_in(config: &Config, login: &str, password: &Secret) -> Result<LoginReport, Failure> {
-    let Some(route) = Accounts::new(config.upstreams.clone()).route(login) else {
+    let Some(route) = Accounts::new(config.upstreams.clone(), config.accounts.clone()).route(login) else {
         let error =
             anyhow::anyhow!("no upstream takes the login \"{login}\": see the domains of each [upstream]");
         return Err(Failure::new(exit::CONFIG, error));
@@ -143,9 +143,7 @@ async fn log_in(config: &Config, login: &str, password: &Secret) -> Result<Login
         error: None,
     };
     let connector = connector(&route.upstream)?;
-    if let Err(error) =
-        try_login(&connector, &route.username, password, config.maildrop.on_delete, &mut report).await
-    {
+    if let Err(error) = try_login(&connector, &route.username, password, &route.maildrop, &mut report).await {
         report.error = Some(error.to_string());
     }
     Ok(report)
@@ -155,7 +153,7 @@ async fn try_login(
     connector: &Connector,
     username: &str,
     password: &Secret,
-    configured: OnDelete,
+    configured: &Maildrop,
     report: &mut LoginReport,
 ) -> upstream::Result<()> {
     let mut imap = Imap::open(connector).await?;
@@ -166,11 +164,11 @@ async fn try_login(
     // EXAMINE says nothing about the right to write, so ask as a session would.
     let mailbox = upstream::select(&mut imap, maildrop::FOLDER, Access::ReadWrite).await?;
     for on_delete in [OnDelete::Hide, OnDelete::Expunge] {
-        let settings = Maildrop { on_delete, ..Maildrop::default() };
+        let settings = Maildrop { on_delete, ..configured.clone() };
         let refused = maildrop::check(&settings, imap.capabilities(), mailbox.read_only).err();
         report.policies.push(PolicyReport {
             on_delete: on_delete.name(),
-            configured: on_delete == configured,
+            configured: on_delete == configured.on_delete,
             refused: refused.map(|reason| reason.to_string()),
         });
     }

@@ -24,7 +24,7 @@ pub fn reworded(error: &toml::de::Error) -> String {
         }
         ["unknown variant ", unknown, rest @ ..] => {
             let known: Vec<&str> = rest.iter().skip(1).step_by(2).copied().collect();
-            format!("\"{unknown}\" is none of the values here: {}", quoted(&known))
+            format!("\"{unknown}\" is none of the values here: {}", quoted(&known, ", "))
         }
         _ if message.contains("expected struct UpstreamForm")
             || message == "invalid type: sequence, expected a map" =>
@@ -32,14 +32,21 @@ pub fn reworded(error: &toml::de::Error) -> String {
             "an upstream has a name of its own, as in [upstream.home]".to_owned()
         }
         _ if message == "invalid type: map, expected a sequence" => {
-            "there may be several of these, so the brackets are double, as in [[listener]]".to_owned()
+            "there may be several of these, so the brackets are double, as in [[listener]] and [[account]]"
+                .to_owned()
+        }
+        _ if message == "wanted string or table" => {
+            "one of this key's words belongs here, in quotation marks".to_owned()
         }
         ["missing field ", name, ..] => format!("the key \"{name}\" is missing here"),
-        _ => message.replace("expected usize", "expected a whole number"),
+        _ => message
+            .replace("expected usize", "expected a whole number")
+            .replace("expected u32", "expected a whole number below 2^32"),
     }
 }
 
-fn unknown_name<'a>(kind: &str, unknown: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+/// A name that is none of the known ones, with the nearest of them.
+pub fn unknown_name<'a>(kind: &str, unknown: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let nearest = known
         .clone()
         .map(|name| (strsim::osa_distance(unknown, name), name))
@@ -47,11 +54,14 @@ fn unknown_name<'a>(kind: &str, unknown: &str, known: impl Iterator<Item = &'a s
         .filter(|(distance, name)| *distance <= name.len().div_ceil(2));
     match nearest {
         Some((_, name)) => format!("unknown {kind} \"{unknown}\"; did you mean \"{name}\"?"),
-        None => format!("unknown {kind} \"{unknown}\"; known here: {}", quoted(&known.collect::<Vec<_>>())),
+        None => {
+            format!("unknown {kind} \"{unknown}\"; known here: {}", quoted(&known.collect::<Vec<_>>(), ", "))
+        }
     }
 }
 
-fn quoted(names: &[&str]) -> String {
+/// Names in quotation marks, with `between` them.
+pub fn quoted(names: &[&str], between: &str) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    names.join(", ")
+    names.join(between)
 }

@@ -10,7 +10,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::{Spanned, Value};
 
-use super::{ListenerTls, Maildrop, PlaintextLogin};
+use super::layer::{MaildropForm, layer};
+use super::{ListenerTls, PlaintextLogin};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,8 +25,10 @@ pub struct FileForm {
     pub limits: LimitsForm,
     #[serde(default)]
     pub upstream: BTreeMap<String, UpstreamForm>,
+    #[serde(default, deserialize_with = "layer")]
+    pub maildrop: MaildropForm,
     #[serde(default)]
-    pub maildrop: Maildrop,
+    pub account: Vec<AccountForm>,
     #[serde(default)]
     pub state: StateForm,
 }
@@ -104,17 +107,34 @@ pub struct UpstreamForm {
     pub timeout: Duration,
     #[serde(default = "one_minute", deserialize_with = "duration")]
     pub recovery: Duration,
+    #[serde(default, deserialize_with = "layer")]
+    pub maildrop: MaildropForm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountForm {
+    pub login: Spanned<String>,
+    pub upstream: Option<Spanned<String>>,
+    pub username: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "layer")]
+    pub maildrop: MaildropForm,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateForm {
     pub url: Spanned<String>,
+    #[serde(deserialize_with = "kept")]
+    pub deletions_kept: Duration,
 }
 
 impl Default for StateForm {
     fn default() -> Self {
-        Self { url: Spanned::new(0..0, "sqlite:popbridge.db".to_owned()) }
+        Self {
+            url: Spanned::new(0..0, "sqlite:popbridge.db".to_owned()),
+            deletions_kept: Duration::from_secs(90 * 24 * 60 * 60),
+        }
     }
 }
 
@@ -124,14 +144,28 @@ fn one_minute() -> Duration {
 
 /// A duration with its unit: `"10m"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let wrong = |value: &str| D::Error::custom(format!("{value} is no duration with its unit, like \"10m\""));
+    not_zero(deserializer, "10m", "a duration of 0 would end everything at once")
+}
+
+/// How long something is kept: `"90d"`.
+fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    not_zero(deserializer, "90d", "a duration of 0 would keep no trail of what was deleted")
+}
+
+fn not_zero<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    example: &str,
+    zero: &str,
+) -> Result<Duration, D::Error> {
+    let wrong =
+        |value: &str| D::Error::custom(format!("{value} is no duration with its unit, like \"{example}\""));
     let value = Value::deserialize(deserializer)?;
     let Value::String(text) = &value else {
         return Err(wrong(&value.to_string()));
     };
     let duration = humantime::parse_duration(text).map_err(|_| wrong(&value.to_string()))?;
     if duration.is_zero() {
-        return Err(D::Error::custom("a duration of 0 would end everything at once"));
+        return Err(D::Error::custom(zero));
     }
     Ok(duration)
 }

@@ -3,6 +3,8 @@
 
 mod error;
 mod file;
+mod layer;
+mod maildrop;
 mod places;
 mod resolve;
 mod source;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use error::ConfigError;
+pub use maildrop::{Lock, Maildrop, NoShare, OnDelete, OnRetrieve, Share, UniqueIdScheme, folder_name};
 
 /// Everything that popbridge was told.
 #[derive(Debug, Clone)]
@@ -25,8 +28,11 @@ pub struct Config {
     pub limits: Limits,
     /// In the order of their names.
     pub upstreams: Vec<Arc<Upstream>>,
-    pub maildrop: Maildrop,
+    /// In the file's order.
+    pub accounts: Vec<Arc<Account>>,
     pub database: Database,
+    /// How long the trail of what was deleted is kept.
+    pub deletions_kept: Duration,
 }
 
 impl Config {
@@ -160,6 +166,31 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long a message that broke off is tried again.
     pub recovery: Duration,
+    /// For its logins that have no [`Account`].
+    pub maildrop: Arc<Maildrop>,
+}
+
+/// The upstream that has the login's domain, else the one that takes the rest. A lone upstream
+/// without domains takes everyone.
+pub fn upstream_for<'a>(upstreams: &'a [Arc<Upstream>], login: &str) -> Option<&'a Arc<Upstream>> {
+    let domain = login.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
+    let of = |wanted: &str| {
+        upstreams.iter().find(|upstream| upstream.domains.iter().any(|domain| domain == wanted))
+    };
+    domain.and_then(|domain| of(&domain)).or_else(|| of("*")).or(match upstreams {
+        [only] if only.domains.is_empty() => Some(only),
+        _ => None,
+    })
+}
+
+/// A login with settings of its own. Its password is the mail server's.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub login: String,
+    pub upstream: Arc<Upstream>,
+    /// The user name at the upstream.
+    pub username: String,
+    pub maildrop: Arc<Maildrop>,
 }
 
 /// How the connection to an upstream is protected.
@@ -196,57 +227,6 @@ impl UsernameTemplate {
         filled.push_str(rest);
         filled
     }
-}
-
-/// What retrieving and deleting mean: `[maildrop]` as it stands.
-#[derive(Debug, Clone, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Maildrop {
-    pub on_retrieve: OnRetrieve,
-    pub on_delete: OnDelete,
-    pub lock: Lock,
-}
-
-impl Default for Maildrop {
-    fn default() -> Self {
-        Self { on_retrieve: OnRetrieve::MarkSeen, on_delete: OnDelete::Hide, lock: Lock::Exclusive }
-    }
-}
-
-/// What happens on the server to a message that was retrieved whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnRetrieve {
-    MarkSeen,
-    Leave,
-}
-
-/// What happens to a message that was deleted by DELE and QUIT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnDelete {
-    /// Gone from this login's POP3 view, untouched on the server.
-    Hide,
-    /// Removed from the server for everyone.
-    Expunge,
-}
-
-impl OnDelete {
-    /// The word in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hide => "hide",
-            Self::Expunge => "expunge",
-        }
-    }
-}
-
-/// Whether one maildrop may be open twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Lock {
-    Exclusive,
-    Shared,
 }
 
 /// Where the state is kept.

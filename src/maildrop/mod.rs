@@ -10,6 +10,7 @@ mod reader;
 mod removal;
 mod unique_id;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use error::Error;
@@ -41,7 +42,7 @@ pub struct Maildrop {
     validity: UidValidity,
     store: Store,
     mailbox: MailboxId,
-    settings: config::Maildrop,
+    settings: Arc<config::Maildrop>,
     login: String,
     lock: Option<LockGuard>,
 }
@@ -50,7 +51,7 @@ impl Maildrop {
     /// Logs in upstream, takes the lock, lists the mailbox: all of it or nothing.
     pub async fn open(
         account: Account,
-        settings: config::Maildrop,
+        settings: Arc<config::Maildrop>,
         store: Store,
         locks: &Locks,
         activity: Activity,

@@ -12,13 +12,18 @@ pub enum Unsuited {
         "on_delete = \"expunge\" needs to write to the mailbox, which the mail server lets us only read; use \"hide\""
     )]
     ReadOnly,
+    #[error("on_delete = \"{0}\" is not served yet; use \"hide\"")]
+    NotServed(&'static str),
 }
 
 /// How the mailbox is selected: to write only where something will be written.
 pub fn access(settings: &Maildrop) -> Access {
     match (settings.on_retrieve, settings.on_delete) {
         (OnRetrieve::Leave, OnDelete::Hide) => Access::ReadOnly,
-        (OnRetrieve::MarkSeen, _) | (_, OnDelete::Expunge) => Access::ReadWrite,
+        (OnRetrieve::MarkSeen, _) => Access::ReadWrite,
+        (OnRetrieve::Leave, OnDelete::Trash | OnDelete::Archive | OnDelete::Flag | OnDelete::Expunge) => {
+            Access::ReadWrite
+        }
     }
 }
 
@@ -30,5 +35,8 @@ pub fn check(settings: &Maildrop, capabilities: &Capabilities, read_only: bool) 
         OnDelete::Expunge if !capabilities.has("UIDPLUS") => Err(Unsuited::NoUidPlus),
         OnDelete::Expunge if read_only => Err(Unsuited::ReadOnly),
         OnDelete::Expunge => Ok(()),
+        other @ (OnDelete::Trash | OnDelete::Archive | OnDelete::Flag) => {
+            Err(Unsuited::NotServed(other.name()))
+        }
     }
 }

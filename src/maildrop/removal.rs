@@ -1,6 +1,7 @@
 //! What a session leaves behind: \Seen, counted sizes, and at QUIT the removal of what was marked.
 
 use super::error::Error;
+use super::policy::Unsuited;
 use super::{Maildrop, Result};
 use crate::config::{OnDelete, OnRetrieve};
 use crate::ids::Uid;
@@ -50,6 +51,11 @@ pub(super) async fn commit(maildrop: &mut Maildrop) -> Result<Removed> {
     match maildrop.settings.on_delete {
         OnDelete::Hide => hide(maildrop, &marked).await?,
         OnDelete::Expunge => expunge(maildrop, &marked).await?,
+        // Refused at login.
+        other @ (OnDelete::Trash | OnDelete::Archive | OnDelete::Flag) => {
+            let reason = Unsuited::NotServed(other.name()).into();
+            return Err(not_removed(0, marked.len(), reason));
+        }
     }
     Ok(Removed { messages: marked.len() })
 }

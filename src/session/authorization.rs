@@ -258,7 +258,7 @@ impl<'a> Authorization<'a> {
         };
         let opened = Maildrop::open(
             account,
-            self.context.maildrop.clone(),
+            route.maildrop,
             self.context.store.clone(),
             &self.context.locks,
             self.connection.activity(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Accounts;
-use crate::config::{Limits, Maildrop, Security};
+use crate::config::{Limits, Security};
 use crate::maildrop::Locks;
 use crate::pop3::{Connection, Interrupted};
 use crate::shutdown::Shutdown;
@@ -33,7 +33,6 @@ pub struct Context {
     pub connectors: HashMap<String, Connector>,
     pub store: Store,
     pub locks: Locks,
-    pub maildrop: Maildrop,
     pub security: Security,
     pub limits: Limits,
     pub shutdown: Shutdown,

@@ -53,7 +53,7 @@ impl Settings {
         self.with("upstream.home", &line)
     }
 
-    /// Lines for a table: `maildrop`, `upstream.home`, `limits`.
+    /// Lines for a table: `maildrop`, `upstream.home`, `[account]`, `limits`.
     pub fn with(mut self, table: &'static str, lines: &str) -> Self {
         self.tables.push((table, lines.to_owned()));
         self
