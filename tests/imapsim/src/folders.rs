@@ -43,8 +43,12 @@ impl Connection {
                 let mut attributes = vec![if parent { "\\HasChildren" } else { "\\HasNoChildren" }];
                 let shows = |use_: &&str| special || *use_ == "\\Noselect";
                 attributes.extend(mailbox.special_use.as_deref().filter(shows));
-                let (attributes, quoted) = (attributes.join(" "), quote(shown));
-                lines.push_str(&format!("* {name} ({attributes}) \"{delimiter}\" {quoted}\r\n"));
+                let attributes = attributes.join(" ");
+                let shown = match self.traits.list_literals {
+                    true => format!("{{{}}}\r\n{shown}", shown.len()),
+                    false => quote(shown),
+                };
+                lines.push_str(&format!("* {name} ({attributes}) \"{delimiter}\" {shown}\r\n"));
             }
         }
         self.wire.push(lines);

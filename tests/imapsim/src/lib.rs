@@ -168,6 +168,18 @@ impl Server {
         self.shared().wake();
     }
 
+    /// As a mailbox is after a move to another server: a new UIDVALIDITY, the messages in another
+    /// order (the same for the same `seed`), with gaps between their UIDs. EMAILID and X-GM-MSGID
+    /// stay. Sessions that have it open are ended.
+    pub fn renumber_shuffled(&self, user: &str, mailbox: &str, seed: u64) {
+        {
+            let mut state = self.shared().lock();
+            let validity = state.take_validity();
+            state.mailbox(user, mailbox).renumber_shuffled(validity, seed);
+        }
+        self.shared().wake();
+    }
+
     /// SELECT of the mailbox is answered `[READ-ONLY]` from now on, or no longer.
     pub fn set_read_only(&self, user: &str, mailbox: &str, read_only: bool) {
         self.shared().lock().mailbox(user, mailbox).read_only = read_only;

@@ -171,6 +171,33 @@ impl Mailbox {
         self.recent_from = self.next_uid;
     }
 
+    /// A new UIDVALIDITY, the messages in another order and with gaps between their UIDs.
+    pub(crate) fn renumber_shuffled(&mut self, validity: u32, seed: u64) {
+        let mut state = seed;
+        // SplitMix64: enough to shuffle by, and the same on every machine.
+        let mut random = |below: usize| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed ^ (mixed >> 31)) % below as u64) as usize
+        };
+        for last in (1..self.messages.len()).rev() {
+            self.messages.swap(last, random(last + 1));
+        }
+        // Whatever the seed, something moves.
+        if self.messages.len() > 1 && self.messages.is_sorted_by_key(|message| message.uid) {
+            self.messages.rotate_left(1);
+        }
+        self.renumber(validity);
+        let mut uid = 0;
+        for message in &mut self.messages {
+            uid += 2 + random(5) as u32;
+            message.uid = uid;
+        }
+        self.next_uid = uid + 1;
+        self.recent_from = self.next_uid;
+    }
+
     fn learn_keywords(&mut self, flags: &BTreeSet<String>) {
         self.keywords.extend(flags.iter().filter(|flag| !flag.starts_with('\\')).cloned());
     }
@@ -216,5 +243,22 @@ mod tests {
         mailbox.renumber(8);
         let uids: Vec<u32> = mailbox.messages.iter().map(|message| message.uid).collect();
         assert_eq!((uids, mailbox.next_uid, mailbox.validity), (vec![1, 2], 3, 8));
+    }
+
+    #[test]
+    fn shuffling_keeps_the_messages_and_leaves_gaps() {
+        for (seed, count) in (0..20).flat_map(|seed| [(seed, 0), (seed, 1), (seed, 2), (seed, 50)]) {
+            let mut mailbox = Mailbox::new(7);
+            for email in 0..count {
+                mailbox.add(Incoming::new(b"x", BTreeSet::new(), 0, email));
+            }
+            mailbox.renumber_shuffled(8, seed);
+            let mut emails: Vec<u64> = mailbox.messages.iter().map(|message| message.email).collect();
+            assert!(mailbox.messages.windows(2).all(|pair| pair[0].uid + 1 < pair[1].uid));
+            assert!(mailbox.messages.last().is_none_or(|message| message.uid < mailbox.next_uid));
+            assert!(count < 2 || !emails.is_sorted(), "{seed}");
+            emails.sort_unstable();
+            assert_eq!(emails, (0..count).collect::<Vec<u64>>());
+        }
     }
 }

@@ -137,6 +137,8 @@ pub struct Traits {
     pub silent_enable: bool,
     /// How LIST spells the inbox.
     pub inbox: &'static str,
+    /// LIST answers names as literals, as any server may.
+    pub list_literals: bool,
     /// The hierarchy delimiter.
     pub delimiter: char,
     /// Folders that exist from the start, with their special use ("" for none).

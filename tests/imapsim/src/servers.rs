@@ -46,6 +46,7 @@ impl Traits {
             lenient_examine: true,
             silent_enable: false,
             inbox: "INBOX",
+            list_literals: false,
             delimiter: '.',
             folders: vec![("Trash", "\\Trash")],
             line_limit: 64 * 1024,
@@ -261,7 +262,7 @@ impl Traits {
     fn wildduck() -> Self {
         Self {
             greeting: "WildDuck ready",
-            id: "\"name\" \"WildDuck\"",
+            id: "\"name\" \"WildDuck IMAP Server\" \"vendor\" \"Kreata\"",
             before_login: words("IMAP4rev1 ID SASL-IR"),
             after_login: words(
                 "IMAP4rev1 ID IDLE NAMESPACE UIDPLUS UNSELECT SPECIAL-USE MOVE ENABLE CHILDREN",
