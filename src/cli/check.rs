@@ -15,7 +15,7 @@ use crate::config::{Config, Maildrop, OnDelete, Upstream};
 use crate::maildrop;
 use crate::secret::Secret;
 use crate::server::Certificates;
-use crate::upstream::{self, Access, Connector, Imap};
+use crate::upstream::{self, Access, Connector, FolderName, Imap};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -159,10 +159,11 @@ async fn try_login(
     let mut imap = Imap::open(connector).await?;
     imap.login(username, password).await?;
     report.capabilities = imap.capabilities().names().to_vec();
-    let mailbox = upstream::select(&mut imap, maildrop::FOLDER, Access::ReadOnly).await?;
+    let folder = FolderName::new(maildrop::FOLDER);
+    let mailbox = upstream::select(&mut imap, &folder, Access::ReadOnly).await?;
     report.messages = Some(mailbox.exists);
     // EXAMINE says nothing about the right to write, so ask as a session would.
-    let mailbox = upstream::select(&mut imap, maildrop::FOLDER, Access::ReadWrite).await?;
+    let mailbox = upstream::select(&mut imap, &folder, Access::ReadWrite).await?;
     for on_delete in [OnDelete::Hide, OnDelete::Expunge] {
         let settings = Maildrop { on_delete, ..configured.clone() };
         let refused = maildrop::check(&settings, imap.capabilities(), mailbox.read_only).err();

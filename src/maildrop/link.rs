@@ -6,7 +6,7 @@ use super::error::Error;
 use super::reader::Part;
 use crate::ids::UidValidity;
 use crate::secret::Secret;
-use crate::upstream::{self, Access, Capabilities, Connector, Imap, Mailbox, Piece, Row};
+use crate::upstream::{self, Access, Capabilities, Connector, Extra, FolderName, Imap, Mailbox, Piece, Row};
 
 /// Whose mailbox on which server.
 #[derive(Clone)]
@@ -46,7 +46,8 @@ impl Link {
     /// Selects the folder and lists it.
     pub async fn scan(&mut self) -> Result<(Mailbox, Vec<Row>), Error> {
         let imap = self.imap.as_mut().ok_or(upstream::Error::Desynchronised)?;
-        let (mailbox, rows) = upstream::scan(imap, self.folder, self.access).await?;
+        let (mailbox, rows) =
+            upstream::scan(imap, &FolderName::new(self.folder), self.access, Extra::default()).await?;
         self.validity = Some(mailbox.validity);
         Ok((mailbox, rows))
     }
@@ -71,7 +72,7 @@ impl Link {
         if !usable {
             self.imap = None;
             let mut imap = login(&self.account).await?;
-            let mailbox = upstream::select(&mut imap, self.folder, self.access).await?;
+            let mailbox = upstream::select(&mut imap, &FolderName::new(self.folder), self.access).await?;
             if self.validity.is_some_and(|validity| validity != mailbox.validity) {
                 imap.logout().await;
                 return Err(Error::ValidityChanged);

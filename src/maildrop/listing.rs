@@ -187,8 +187,12 @@ mod tests {
         MessageNumber::from_index(number - 1).expect("small")
     }
 
+    fn row(number: u32, size: u64) -> Row {
+        Row { uid: uid(number), size: Octets(size), internal_date: 0, seen: false }
+    }
+
     fn rows(uids: &[u32]) -> Vec<Row> {
-        uids.iter().map(|&number| Row { uid: uid(number), size: Octets(u64::from(number) * 10) }).collect()
+        uids.iter().map(|&number| row(number, u64::from(number) * 10)).collect()
     }
 
     #[test]
@@ -203,7 +207,7 @@ mod tests {
 
     #[test]
     fn impossible_sizes_do_not_overflow() {
-        let rows: Vec<Row> = (1..4).map(|number| Row { uid: uid(number), size: Octets(u64::MAX) }).collect();
+        let rows: Vec<Row> = (1..4).map(|number| row(number, u64::MAX)).collect();
         let (listing, _) = Listing::freeze(&rows, &[], &[]);
         assert_eq!(listing.stat(), (3, Octets(u64::MAX)));
     }

@@ -81,6 +81,8 @@ fn login(status: &Status) -> Reply {
             | Imap::ReadWrite
             | Imap::UidValidity(_)
             | Imap::UidNext(_)
+            | Imap::HighestModSeq(_)
+            | Imap::PermanentFlags { .. }
             | Imap::Capability(_)
             | Imap::Other(_),
         ) if status.outcome == upstream::Outcome::No => {

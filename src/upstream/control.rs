@@ -24,6 +24,7 @@ pub struct Imap {
     handle: Handle,
     capabilities: Capabilities,
     identified: bool,
+    server_id: Option<String>,
 }
 
 enum Handle {
@@ -60,6 +61,7 @@ impl Imap {
             handle: Handle::Client(Client::new(Guard::new(wire, greeted))),
             capabilities: Capabilities::default(),
             identified: false,
+            server_id: None,
         }
     }
 
@@ -196,6 +198,16 @@ impl Imap {
     pub fn identification(&mut self) -> Option<String> {
         let wanted = !std::mem::replace(&mut self.identified, true) && self.capabilities.has("ID");
         wanted.then(|| format!("ID (\"name\" \"popbridge\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// What the server answered to [`Self::identification`], cut and safe to show.
+    pub fn identified_as(&mut self, id: String) {
+        self.server_id = Some(id);
+    }
+
+    /// Who the server says it is, `("name" "Dovecot" …)`; known behind the first SELECT.
+    pub fn server_id(&self) -> Option<&str> {
+        self.server_id.as_deref()
     }
 
     /// The framer, for listings and bodies.

@@ -107,7 +107,11 @@ impl Guard {
                     self.shown.extend_from_slice(text);
                     self.shown.extend_from_slice(b"\r\n");
                 }
-                Response::Exists(_) | Response::Expunge | Response::Fetch(_) | Response::Other => {}
+                Response::Exists(_)
+                | Response::Expunge
+                | Response::Fetch(_)
+                | Response::Id(_)
+                | Response::Other => {}
             }
         }
         Poll::Ready(Ok(()))

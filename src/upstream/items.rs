@@ -52,7 +52,8 @@ fn name_length(text: &[u8]) -> Option<usize> {
     None
 }
 
-fn value(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
+/// One value, and what stands behind it.
+pub fn value(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
     match text.first()? {
         b'"' => {
             let end = 1 + quoted_length(&text[1..])?;

@@ -2,10 +2,14 @@
 
 use super::control::Imap;
 use super::error::{Error, Result};
-use super::items::{Items, Value};
-use super::response::{Code, Outcome, Response, Status};
+use super::folders::FolderName;
+use super::response::{Code, Outcome, Response, Status, readable};
+use super::rows::{Extra, Row, Want};
 use super::wire::{Step, Wire};
-use crate::ids::{Octets, Uid, UidValidity, decimal};
+use crate::ids::{Uid, UidValidity};
+
+/// Characters that are kept of what a server calls itself.
+const MAX_ID: usize = 1024;
 
 /// Whether anything is going to be written: EXAMINE leaves \Recent alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,18 +25,16 @@ pub struct Mailbox {
     pub exists: u32,
     /// Tagged `[READ-ONLY]`: nothing can be stored or removed.
     pub read_only: bool,
-}
-
-/// One message of the listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    pub uid: Uid,
-    /// RFC822.SIZE as the server says it.
-    pub size: Octets,
+    /// The next message's UID will not be below; Courier does not tell.
+    pub uid_next: Option<Uid>,
+    /// RFC 7162; `None` for NOMODSEQ as well.
+    pub highest_modseq: Option<u64>,
+    /// Whether keywords can be set: `\*` in PERMANENTFLAGS (RFC 3501 §7.1).
+    pub keywords: bool,
 }
 
 /// Selects `folder`.
-pub async fn select(imap: &mut Imap, folder: &str, access: Access) -> Result<Mailbox> {
+pub async fn select(imap: &mut Imap, folder: &FolderName, access: Access) -> Result<Mailbox> {
     let mut view = View::default();
     flight(imap, folder, access, None, &mut view).await
 }
@@ -42,16 +44,21 @@ pub async fn select(imap: &mut Imap, folder: &str, access: Access) -> Result<Mai
 /// One round trip. The number of rows must be what EXISTS says, no UID may come twice; else the
 /// mailbox is listed once more, and then the listing is refused: a shortened one makes clients
 /// forget what they have.
-pub async fn scan(imap: &mut Imap, folder: &str, access: Access) -> Result<(Mailbox, Vec<Row>)> {
-    const ALL: &str = "UID FETCH 1:* (UID RFC822.SIZE)";
-    let mut view = View::default();
-    let mailbox = flight(imap, folder, access, Some(ALL), &mut view).await?;
+pub async fn scan(
+    imap: &mut Imap,
+    folder: &FolderName,
+    access: Access,
+    extra: Extra,
+) -> Result<(Mailbox, Vec<Row>)> {
+    let mut view = View { want: Want::Listing(extra), ..View::default() };
+    let all = format!("UID FETCH 1:* {}", view.want.items());
+    let mailbox = flight(imap, folder, access, Some(&all), &mut view).await?;
     if let Some(rows) = view.take_rows() {
         return Ok((mailbox, rows));
     }
     view.begin_rows();
     let wire = imap.wire()?;
-    let tag = wire.send(&[ALL]).await?;
+    let tag = wire.send(&[&all]).await?;
     view.read(wire, tag, "FETCH").await?;
     match view.take_rows() {
         Some(rows) => Ok((mailbox, rows)),
@@ -69,7 +76,7 @@ pub async fn live_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
     let wire = imap.wire()?;
     wire.check_idle()?;
     // A range is safe on every server; single UIDs that are gone are not (GNU imap4d).
-    let tag = wire.send(&[&format!("UID FETCH {first}:{last} (UID)")]).await?;
+    let tag = wire.send(&[&format!("UID FETCH {first}:{last} {}", view.want.items())]).await?;
     view.read(wire, tag, "FETCH").await?;
     let mut live: Vec<Uid> = view.rows.iter().map(|row| row.uid).collect();
     live.sort_unstable();
@@ -80,7 +87,7 @@ pub async fn live_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
 
 async fn flight(
     imap: &mut Imap,
-    folder: &str,
+    folder: &FolderName,
     access: Access,
     then: Option<&str>,
     view: &mut View,
@@ -89,7 +96,7 @@ async fn flight(
         Access::ReadWrite => "SELECT",
         Access::ReadOnly => "EXAMINE",
     };
-    let select = format!("{verb} \"{}\"", folder.replace('\\', "\\\\").replace('"', "\\\""));
+    let select = format!("{verb} {}", folder.quoted());
     let identification = imap.identification();
     let wire = imap.wire()?;
     wire.check_idle()?;
@@ -105,12 +112,16 @@ async fn flight(
         tag = tag.wrapping_add(1);
     }
     let selected = view.read(wire, tag, verb).await;
-    if then.is_some() {
-        // The second answer is read even when the first is NO, to leave the connection usable.
-        let listed = view.read(wire, tag.wrapping_add(1), "FETCH").await;
-        selected.as_ref().map_or(Ok(()), |_| listed.map(drop))?;
+    // The second answer is read even when the first is NO, to leave the connection usable.
+    let listed = match then {
+        Some(_) => view.read(wire, tag.wrapping_add(1), "FETCH").await.map(drop),
+        None => Ok(()),
+    };
+    if let Some(id) = view.server_id.take() {
+        imap.identified_as(id);
     }
     let status = selected?;
+    listed?;
     let Some(validity) = view.validity else {
         return Err(Error::NoUidValidity);
     };
@@ -118,22 +129,21 @@ async fn flight(
         validity,
         exists: view.exists,
         read_only: access == Access::ReadOnly || status.code == Some(Code::ReadOnly),
+        uid_next: view.uid_next,
+        highest_modseq: view.highest_modseq,
+        keywords: view.keywords,
     })
-}
-
-/// What makes a row; the rest is news about flags that nobody asked for.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Want {
-    #[default]
-    UidsAndSizes,
-    Uids,
 }
 
 /// What untagged responses have told so far.
 #[derive(Default)]
 struct View {
     want: Want,
+    server_id: Option<String>,
     validity: Option<UidValidity>,
+    uid_next: Option<Uid>,
+    highest_modseq: Option<u64>,
+    keywords: bool,
     exists: u32,
     /// Messages that came, and that went, while rows were read.
     arrived: u32,
@@ -172,8 +182,15 @@ impl View {
                 Response::Untagged(status) => match (status.outcome, &status.code) {
                     (Outcome::Bye, _) => return Err(wire.fail(Error::Bye(status))),
                     (_, Some(Code::UidValidity(validity))) => self.validity = Some(*validity),
-                    _ => noise += 1,
+                    (_, code) => {
+                        self.learn(code.as_ref());
+                        noise += 1;
+                    }
                 },
+                Response::Id(id) => {
+                    self.server_id = Some(readable(id, MAX_ID));
+                    noise += 1;
+                }
                 Response::Exists(exists) => {
                     if !self.rows.is_empty() {
                         let arrived = exists.saturating_sub(self.exists);
@@ -188,7 +205,7 @@ impl View {
                     noise += 1;
                 }
                 Response::Fetch(items) => {
-                    match row(items, self.want) {
+                    match self.want.row(items) {
                         Some(row) => self.rows.push(row),
                         None => noise += 1,
                     }
@@ -203,6 +220,15 @@ impl View {
             if noise > noise_limit {
                 return Err(wire.fail(Error::Protocol("no end of what was not asked for")));
             }
+        }
+    }
+
+    fn learn(&mut self, code: Option<&Code>) {
+        match code {
+            Some(Code::UidNext(uid)) => self.uid_next = Some(*uid),
+            Some(Code::HighestModSeq(sequence)) => self.highest_modseq = Some(*sequence),
+            Some(Code::PermanentFlags { keywords }) => self.keywords = *keywords,
+            _ => {}
         }
     }
 
@@ -230,51 +256,16 @@ impl View {
     }
 }
 
-/// A row that has all that is wanted.
-fn row(items: &[u8], want: Want) -> Option<Row> {
-    let mut uid = None;
-    let mut size = None;
-    for (name, value) in Items::new(items) {
-        let Value::Atom(value) = value else { continue };
-        if name.eq_ignore_ascii_case(b"UID") {
-            uid = Uid::parse(value);
-        } else if name.eq_ignore_ascii_case(b"RFC822.SIZE") {
-            size = size_of(value);
-        }
-    }
-    let size = match want {
-        Want::UidsAndSizes => size?,
-        Want::Uids => size.unwrap_or_default(),
-    };
-    Some(Row { uid: uid?, size })
-}
-
-/// RFC822.SIZE: 32 bits in RFC 3501, 63 in RFC 9051.
-fn size_of(value: &[u8]) -> Option<Octets> {
-    decimal(value).map(u64::from).or_else(|| std::str::from_utf8(value).ok()?.parse().ok()).map(Octets)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_in_any_order_of_items() {
-        let expected = Uid::new(7).map(|uid| Row { uid, size: Octets(99) });
-        let sized = |items: &[u8]| row(items, Want::UidsAndSizes);
-        assert_eq!(sized(b"UID 7 RFC822.SIZE 99)"), expected);
-        assert_eq!(sized(b"RFC822.SIZE 99 FLAGS (\\Seen) uid 7)"), expected);
-        assert_eq!(sized(b"FLAGS (\\Seen))"), None);
-        assert_eq!(sized(b"UID 7 FLAGS (\\Seen))"), None);
-        assert_eq!(sized(b"UID 7 RFC822.SIZE many)"), None);
-        assert_eq!(sized(b"UID 0 RFC822.SIZE 99)"), None);
-        assert_eq!(row(b"UID 7)", Want::Uids).map(|row| row.uid), Uid::new(7));
-    }
+    use crate::ids::Octets;
+    use tokio::io::AsyncWriteExt;
 
     fn view(uids: &[u32], exists: u32, arrived: u32, expunged: u32) -> View {
-        let rows =
-            uids.iter().filter_map(|&uid| Uid::new(uid)).map(|uid| Row { uid, size: Octets(1) }).collect();
-        View { want: Want::default(), validity: None, exists, arrived, expunged, tainted: false, rows }
+        let row = |uid| Row { uid, size: Octets(1), internal_date: 0, seen: false };
+        let rows = uids.iter().filter_map(|&uid| Uid::new(uid)).map(row).collect();
+        View { exists, arrived, expunged, rows, ..View::default() }
     }
 
     #[test]
@@ -286,5 +277,27 @@ mod tests {
         assert!(view(&[1, 2, 2], 3, 0, 0).take_rows().is_none());
         assert!(view(&[1, 2, 3], 4, 1, 0).take_rows().is_some());
         assert!(view(&[1, 2, 3], 2, 0, 1).take_rows().is_some());
+    }
+
+    #[tokio::test]
+    async fn codes_of_select_are_kept() {
+        for (codes, modseq, keywords) in [
+            ("* OK [HIGHESTMODSEQ 91323]\r\n* OK [PERMANENTFLAGS (\\Seen \\*)]\r\n", Some(91323), true),
+            ("* OK [NOMODSEQ] No.\r\n* OK [PERMANENTFLAGS (\\Seen)]\r\n", None, false),
+        ] {
+            let (mut server, client) = tokio::io::duplex(1024);
+            let mut wire = Wire::new(Box::new(client), std::time::Duration::from_secs(5));
+            let tag = wire.send(&["SELECT INBOX"]).await.expect("sent");
+            let long = "x".repeat(5000);
+            let answer = format!("* ID (\"name\" \"\x1b[1m{long}\")\r\n* OK [UIDNEXT 8]\r\n{codes}P0 OK\r\n");
+            let feed = tokio::spawn(async move { server.write_all(answer.as_bytes()).await });
+            let mut view = View::default();
+            view.read(&mut wire, tag, "SELECT").await.expect("selected");
+            feed.await.expect("no panic").expect("written");
+            assert_eq!((view.uid_next, view.highest_modseq), (Uid::new(8), modseq));
+            assert_eq!(view.keywords, keywords);
+            let id = view.server_id.expect("an ID");
+            assert!(id.chars().count() == MAX_ID && !id.chars().any(char::is_control));
+        }
     }
 }

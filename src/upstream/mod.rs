@@ -1,23 +1,33 @@
 //! The IMAP server: connections, the framer, control commands, listings, bodies.
 //!
 //! `wire` owns the socket; `guard` is what async-imap sees of it; `control` is the only file
-//! that names async-imap; `listing` and `bodies` speak through the framer directly.
+//! that names async-imap; `listing` and `bodies` speak through the framer directly, the other
+//! commands with answers that matter through `exchange`.
 
 mod bodies;
 mod connect;
 mod control;
 mod error;
+mod exchange;
+mod folders;
 mod guard;
+mod headers;
 mod items;
 mod listing;
 mod quirks;
 mod response;
+mod rows;
+mod transfer;
 mod wire;
 
 pub use bodies::{Body, Fetched, Piece, Section};
 pub use connect::{Connector, SetupError};
 pub use control::Imap;
 pub use error::{Error, Result};
-pub use listing::{Access, Mailbox, Row, live_uids, scan, select};
-pub use quirks::{REST, uid_sets};
+pub use folders::{FolderName, Wanted, find_folder};
+pub use headers::{HeaderRow, MAX_HEADER, ObjectId, fetch_headers, fetch_object_ids};
+pub use listing::{Access, Mailbox, live_uids, scan, select};
+pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};
 pub use response::{Capabilities, Code, Outcome, Status};
+pub use rows::{Extra, Row};
+pub use transfer::{CopyUid, FolderStatus};

@@ -1,5 +1,7 @@
 //! Servers' oddities that every command keeps clear of, each with its reason.
 
+use super::items::{Items, Value};
+use super::response::Capabilities;
 use crate::ids::Uid;
 
 /// A UID set's length in octets: Yahoo and UW refuse lines over 1,000, others over 8,000.
@@ -41,9 +43,55 @@ pub fn uid_sets(uids: &[Uid]) -> Vec<String> {
     sets
 }
 
+/// Whether setting \Deleted removes at once, with no UID EXPUNGE to wait for: Gmail by its
+/// default settings, WildDuck always.
+pub fn auto_expunges(capabilities: &Capabilities, server_id: Option<&str>) -> bool {
+    // It calls itself "WildDuck IMAP Server" unless its administrator has it otherwise.
+    let is_wildduck = || server_id.and_then(server_name).is_some_and(|name| name.starts_with(b"wildduck"));
+    is_gmail(capabilities) || is_wildduck()
+}
+
+/// Whether an expunged message stays elsewhere, as in Gmail's All Mail: only a move to the trash
+/// removes it.
+pub fn expunge_archives(capabilities: &Capabilities) -> bool {
+    is_gmail(capabilities)
+}
+
+fn is_gmail(capabilities: &Capabilities) -> bool {
+    capabilities.has("X-GM-EXT-1")
+}
+
+/// The field `name` of an answer to ID, in lower case (RFC 2971 §3.3).
+fn server_name(id: &str) -> Option<Vec<u8>> {
+    let fields = id.trim_start().strip_prefix('(')?;
+    Items::new(fields.as_bytes()).find_map(|(field, value)| match value {
+        Value::Quoted(name) if field.eq_ignore_ascii_case(b"\"name\"") => Some(name.to_ascii_lowercase()),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::response::Response;
+
+    #[test]
+    fn servers_are_known_by_what_they_say() {
+        let capabilities = |line: &str| match Response::parse(line.as_bytes()) {
+            Response::Capability(capabilities) => capabilities,
+            _ => panic!("no capabilities"),
+        };
+        let (gmail, other) = (capabilities("* CAPABILITY X-GM-EXT-1"), capabilities("* CAPABILITY UIDPLUS"));
+        assert!(auto_expunges(&gmail, None) && expunge_archives(&gmail));
+        for id in [r#"("name" "WildDuck IMAP Server" "version" "1")"#, r#"("vendor" "x" "NAME" "wildduck")"#]
+        {
+            assert!(auto_expunges(&other, Some(id)), "{id}");
+        }
+        for id in ["", "NIL", "(", r#"("name" NIL)"#, r#"("vendor" "WildDuck")"#, r#"("name" "Dovecot")"#] {
+            assert!(!auto_expunges(&other, Some(id)), "{id}");
+        }
+        assert!(!auto_expunges(&other, None) && !expunge_archives(&other));
+    }
 
     fn uids(numbers: &[u32]) -> Vec<Uid> {
         numbers.iter().filter_map(|&number| Uid::new(number)).collect()

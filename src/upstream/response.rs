@@ -33,6 +33,12 @@ pub enum Code {
     ReadWrite,
     UidValidity(UidValidity),
     UidNext(Uid),
+    /// RFC 7162 §3.1.2.1.
+    HighestModSeq(u64),
+    /// Whether a client may invent keywords: `\*` among the flags (RFC 3501 §7.1).
+    PermanentFlags {
+        keywords: bool,
+    },
     Capability(Capabilities),
     Other(String),
 }
@@ -91,6 +97,8 @@ pub enum Response<'a> {
     Expunge,
     /// `* 12 FETCH (…`: what follows the parenthesis.
     Fetch(&'a [u8]),
+    /// `* ID (…`: who the server says it is (RFC 2971).
+    Id(&'a [u8]),
     /// `+ …`
     Continue(&'a [u8]),
     /// Anything else: nothing that popbridge asked for.
@@ -118,6 +126,9 @@ impl<'a> Response<'a> {
         let (first, rest) = word(line);
         if first.eq_ignore_ascii_case(b"CAPABILITY") {
             return Self::Capability(Capabilities::parse(rest));
+        }
+        if first.eq_ignore_ascii_case(b"ID") {
+            return Self::Id(rest);
         }
         let Some(number) = decimal(first) else {
             return Self::Other;
@@ -194,12 +205,33 @@ fn code(text: &[u8]) -> Code {
         b"READ-WRITE" => Code::ReadWrite,
         b"UIDVALIDITY" => UidValidity::parse(argument).map_or_else(other, Code::UidValidity),
         b"UIDNEXT" => Uid::parse(argument).map_or_else(other, Code::UidNext),
+        b"HIGHESTMODSEQ" => mod_seq(argument).map_or_else(other, Code::HighestModSeq),
+        b"PERMANENTFLAGS" => {
+            let mut flags = argument.split(|octet| b" ()".contains(octet));
+            Code::PermanentFlags { keywords: flags.any(|flag| flag == b"\\*") }
+        }
         b"CAPABILITY" => Code::Capability(Capabilities::parse(argument)),
         _ => other(),
     }
 }
 
-fn word(text: &[u8]) -> (&[u8], &[u8]) {
+/// A mod-sequence: 63 bits (RFC 7162 §7).
+fn mod_seq(text: &[u8]) -> Option<u64> {
+    let digits = (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+}
+
+/// The argument of the response code `name` in a status line, whole: [`Code`] keeps little.
+pub fn code_argument<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (_, rest) = word(line);
+    let (_, rest) = word(rest);
+    let code = rest.strip_prefix(b"[")?;
+    let (found, argument) = word(&code[..code.iter().position(|&octet| octet == b']')?]);
+    found.eq_ignore_ascii_case(name).then_some(argument)
+}
+
+/// The first word of a line, and what stands behind its blank.
+pub fn word(text: &[u8]) -> (&[u8], &[u8]) {
     match text.iter().position(|&octet| octet == b' ') {
         Some(end) => (&text[..end], &text[end + 1..]),
         None => (text, &[]),
@@ -207,7 +239,7 @@ fn word(text: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The server's words, safe to show: cut, no control characters, whatever the octets.
-fn readable(text: &[u8], most: usize) -> String {
+pub fn readable(text: &[u8], most: usize) -> String {
     let text = &text[..text.len().min(most * 4)];
     String::from_utf8_lossy(text)
         .chars()
@@ -234,6 +266,19 @@ mod tests {
             panic!("not untagged");
         };
         assert_eq!(status.code, UidValidity::parse(b"77").map(Code::UidValidity));
+    }
+
+    #[test]
+    fn codes_with_arguments() {
+        assert_eq!(code(b"HIGHESTMODSEQ 91323"), Code::HighestModSeq(91323));
+        for wrong in [&b"HIGHESTMODSEQ"[..], b"HIGHESTMODSEQ -1", b"HIGHESTMODSEQ 99999999999999999999"] {
+            assert!(matches!(code(wrong), Code::Other(_)));
+        }
+        assert_eq!(code(b"PERMANENTFLAGS (\\Seen \\*)"), Code::PermanentFlags { keywords: true });
+        assert_eq!(code(b"PERMANENTFLAGS (\\Seen $A)"), Code::PermanentFlags { keywords: false });
+        assert_eq!(code_argument(b"P1 OK [copyuid 7 1 2] Done.", b"COPYUID"), Some(&b"7 1 2"[..]));
+        assert_eq!(code_argument(b"* OK [COPYUID 7 1 2", b"COPYUID"), None);
+        assert_eq!(code_argument(b"* OK", b"COPYUID"), None);
     }
 
     #[test]
