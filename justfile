@@ -8,7 +8,7 @@ test:
 
 # Real Dovecot and real mail programs; the Debian packages are in .ci/run.
 interop:
-    cargo test --test interop_transcripts --test interop_dovecot --test interop_clients --test interop_faults --test interop_upstream --test interop_unique_ids -- --include-ignored
+    cargo test --test 'interop_*' -- --include-ignored
 
 # Formatting and lints.
 lint:

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::auth::Accounts;
 use crate::config::{Config, ListenerTls};
-use crate::maildrop::Locks;
+use crate::maildrop::Maildrops;
 use crate::server::{CertificateError, Certificates, Listener, Permits};
 use crate::session::Context;
 use crate::shutdown::{self, Trigger};
@@ -36,6 +37,7 @@ pub struct App {
     permits: Permits,
     trigger: Trigger,
     certificates: Option<Arc<Certificates>>,
+    deletions_kept: Duration,
 }
 
 impl App {
@@ -62,13 +64,13 @@ impl App {
         let context = Arc::new(Context {
             accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
-            store,
-            locks: Locks::new(config.limits.preempt_after),
+            maildrops: Maildrops::new(store, config.limits.preempt_after),
             security: config.security,
             limits: config.limits,
             shutdown,
         });
-        Ok(Self { context, listeners, addresses, permits, trigger, certificates })
+        let deletions_kept = config.deletions_kept;
+        Ok(Self { context, listeners, addresses, permits, trigger, certificates, deletions_kept })
     }
 
     /// Where the listeners listen, in the configuration's order.
@@ -89,6 +91,8 @@ impl App {
             tracing::info!(%address, tls = listener.tls().name(), "listening");
             accepting.spawn(listener.run(Arc::clone(&self.context), self.permits.clone()));
         }
+        let (maildrops, shutdown) = (self.context.maildrops.clone(), self.context.shutdown.clone());
+        let sweeping = tokio::spawn(async move { maildrops.sweep(self.deletions_kept, shutdown).await });
         stop.await;
         let sessions = self.permits.taken();
         tracing::info!(sessions, "shutting down");
@@ -100,7 +104,9 @@ impl App {
             // Sessions in their update finish it; each wait of theirs has its own deadline.
             self.permits.all_returned().await;
         }
-        self.context.store.close().await;
+        // A removal under way is finished, too.
+        let _ = sweeping.await;
+        self.context.maildrops.close().await;
         tracing::info!("stopped");
     }
 }

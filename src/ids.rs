@@ -62,6 +62,11 @@ impl fmt::Display for Uid {
 pub struct UidValidity(NonZeroU32);
 
 impl UidValidity {
+    /// `None` for zero, which is no UIDVALIDITY.
+    pub fn new(value: u32) -> Option<Self> {
+        NonZeroU32::new(value).map(Self)
+    }
+
     /// Reads a UIDVALIDITY as an IMAP server writes it: decimal digits, not zero.
     pub fn parse(text: &[u8]) -> Option<Self> {
         decimal(text).and_then(NonZeroU32::new).map(Self)

@@ -16,7 +16,7 @@
 //! | 1 | [`pop3`] | the POP3 wire, no policy |
 //! | 1 | [`config`] | settings, resolved once |
 //! | 1 | [`fingerprint`] | what identifies a message whatever its UID |
-//! | 0 | [`ids`], [`secret`], [`activity`], [`shutdown`], [`telemetry`] | |
+//! | 0 | [`ids`], [`secret`], [`activity`], [`shutdown`], [`telemetry`], [`failpoint`] | |
 //!
 //! # The walk of one RETR
 //!
@@ -31,6 +31,7 @@ pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod failpoint;
 pub mod fingerprint;
 pub mod ids;
 pub mod maildrop;

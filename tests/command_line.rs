@@ -141,9 +141,15 @@ async fn check_tells_what_the_server_lets_each_policy_do() {
     let output = with_input(&[&arguments[..], &["--json"]].concat(), "secret\n");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["ok"], true);
-    assert_eq!(report["login"]["messages"], 1);
-    assert_eq!(report["login"]["policies"][1]["on_delete"], "expunge");
-    assert!(report["login"]["policies"][1]["refused"].is_string());
+    assert_eq!(report["login"]["folders"][0]["messages"], 1);
+    let refused: Vec<(&str, bool)> = report["login"]["policies"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|policy| (policy["on_delete"].as_str().unwrap_or_default(), policy["refused"].is_string()))
+        .collect();
+    let expected = [("hide", false), ("trash", false), ("archive", true), ("flag", false), ("expunge", true)];
+    assert_eq!(refused, expected);
 
     let output = with_input(&arguments, "wrong\n");
     assert_eq!(output.status.code(), Some(69));

@@ -2,8 +2,9 @@
 
 mod support;
 
+use popbridge::config::UniqueIdScheme as Scheme;
 use popbridge::ids::{Uid, UidValidity};
-use popbridge::maildrop::{Deriver, Scheme};
+use popbridge::maildrop::Deriver;
 
 use support::dovecot::{Dovecot, Options};
 use support::mail;

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ids", 0),
     ("secret", 0),
     ("activity", 0),
+    ("failpoint", 0),
     ("shutdown", 0),
     ("telemetry", 0),
 ];

@@ -52,12 +52,12 @@ async fn hidden_messages_stay_on_the_server_over_restarts() {
 
 #[tokio::test]
 async fn expunge_leaves_what_others_flagged() {
-    for persona in [Persona::Dovecot, Persona::Gmail, Persona::Cyrus] {
+    for persona in [Persona::Dovecot, Persona::Cyrus, Persona::WildDuck] {
         let sim = sim(persona, 5).await;
         let bridge = Local::start(&settings(&sim, "expunge")).await;
         let mut client = login(&bridge).await;
-        if persona != Persona::Gmail {
-            // Gmail expunges by itself whatever is flagged.
+        if persona != Persona::WildDuck {
+            // WildDuck expunges by itself whatever is flagged.
             sim.set_flags("alice", "INBOX", 1, &["\\Deleted"]);
         }
         for number in [2, 4] {

@@ -1,7 +1,5 @@
 //! `popbridge check`: the configuration, the mail servers, and what they let each policy do.
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,13 +7,13 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::exit::{self, Failure};
+use super::login::{self, PasswordSource};
 use super::source::Source;
-use crate::auth::Accounts;
 use crate::config::{Config, Maildrop, OnDelete, Upstream};
 use crate::maildrop;
 use crate::secret::Secret;
 use crate::server::Certificates;
-use crate::upstream::{self, Access, Connector, FolderName, Imap};
+use crate::upstream::{self, Access, Connector, FolderName, Imap, Wanted, find_folder};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -24,9 +22,8 @@ pub struct Arguments {
     /// Log in as this POP3 user as well; the password is asked for, or read from standard input.
     #[arg(long, value_name = "NAME")]
     login: Option<String>,
-    /// Read the password from this file's first line instead.
-    #[arg(long, value_name = "FILE", requires = "login")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    password: PasswordSource,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -54,9 +51,15 @@ struct LoginReport {
     upstream: String,
     username: String,
     capabilities: Vec<String>,
-    messages: Option<u32>,
+    folders: Vec<FolderReport>,
     policies: Vec<PolicyReport>,
     error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FolderReport {
+    name: String,
+    messages: u32,
 }
 
 #[derive(Serialize)]
@@ -73,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Certificates::load(certificate.clone()).map_err(|error| Failure::new(exit::CONFIG, error))?;
     }
     let credentials = match &arguments.login {
-        Some(login) => Some((login.clone(), password(arguments)?)),
+        Some(login) => Some((login.clone(), arguments.password.read()?)),
         None => None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -128,17 +131,13 @@ async fn reach(upstream: &Arc<Upstream>) -> Result<UpstreamReport, Failure> {
 }
 
 async fn log_in(config: &Config, login: &str, password: &Secret) -> Result<LoginReport, Failure> {
-    let Some(route) = Accounts::new(config.upstreams.clone(), config.accounts.clone()).route(login) else {
-        let error =
-            anyhow::anyhow!("no upstream takes the login \"{login}\": see the domains of each [upstream]");
-        return Err(Failure::new(exit::CONFIG, error));
-    };
+    let route = login::route(config, login)?;
     let mut report = LoginReport {
         login: login.to_owned(),
         upstream: route.upstream.name.clone(),
         username: route.username.clone(),
         capabilities: Vec::new(),
-        messages: None,
+        folders: Vec::new(),
         policies: Vec::new(),
         error: None,
     };
@@ -155,44 +154,45 @@ async fn try_login(
     password: &Secret,
     configured: &Maildrop,
     report: &mut LoginReport,
-) -> upstream::Result<()> {
+) -> Result<(), maildrop::Error> {
     let mut imap = Imap::open(connector).await?;
     imap.login(username, password).await?;
     report.capabilities = imap.capabilities().names().to_vec();
-    let folder = FolderName::new(maildrop::FOLDER);
-    let mailbox = upstream::select(&mut imap, &folder, Access::ReadOnly).await?;
-    report.messages = Some(mailbox.exists);
-    // EXAMINE says nothing about the right to write, so ask as a session would.
-    let mailbox = upstream::select(&mut imap, &folder, Access::ReadWrite).await?;
-    for on_delete in [OnDelete::Hide, OnDelete::Expunge] {
+    let mut folders = Vec::new();
+    for name in &configured.folders {
+        let folder = FolderName::new(name);
+        if find_folder(&mut imap, Wanted::Named(&folder)).await?.is_none() {
+            return Err(maildrop::Error::NoSuchFolder(folder));
+        }
+        // EXAMINE says nothing about the right to write, so ask as a session would.
+        let mailbox = upstream::select(&mut imap, &folder, Access::ReadWrite).await?;
+        report.folders.push(FolderReport { name: name.clone(), messages: mailbox.exists });
+        folders.push((folder, mailbox.read_only));
+    }
+    for on_delete in OnDelete::ALL {
         let settings = Maildrop { on_delete, ..configured.clone() };
-        let refused = maildrop::check(&settings, imap.capabilities(), mailbox.read_only).err();
-        report.policies.push(PolicyReport {
-            on_delete: on_delete.name(),
-            configured: on_delete == configured.on_delete,
-            refused: refused.map(|reason| reason.to_string()),
-        });
+        let refused = match suited(&settings, &mut imap, &folders).await {
+            Ok(()) => None,
+            Err(maildrop::Error::Unsuited(reason)) => Some(reason.to_string()),
+            Err(error) => return Err(error),
+        };
+        let configured = on_delete == configured.on_delete;
+        report.policies.push(PolicyReport { on_delete: on_delete.name(), configured, refused });
     }
     imap.logout().await;
     Ok(())
 }
 
-fn password(arguments: &Arguments) -> Result<Secret, Failure> {
-    let read = |text: std::io::Result<String>, from: &str| {
-        text.map_err(|error| {
-            let error = anyhow::Error::new(error).context(format!("cannot read the password from {from}"));
-            Failure::new(exit::NO_PERMISSION, error)
-        })
-    };
-    let text = match &arguments.password_file {
-        Some(path) => read(std::fs::read_to_string(path), &path.display().to_string())?,
-        None if std::io::stdin().is_terminal() => {
-            read(rpassword::prompt_password("Password: "), "the terminal")?
-        }
-        None => read(std::io::read_to_string(std::io::stdin()), "standard input")?,
-    };
-    let line = text.lines().next().unwrap_or_default();
-    Ok(Secret::new(line.as_bytes().to_vec()))
+async fn suited(
+    settings: &Maildrop,
+    imap: &mut Imap,
+    folders: &[(FolderName, bool)],
+) -> Result<(), maildrop::Error> {
+    let plan = maildrop::plan(settings, imap).await?;
+    for (folder, read_only) in folders {
+        plan.suits(folder, *read_only, imap.capabilities(), imap.server_id())?;
+    }
+    Ok(())
 }
 
 fn print(report: &Report, listeners: usize) {
@@ -216,8 +216,8 @@ fn print(report: &Report, listeners: usize) {
     }
     println!("login {} at {} as {}: good", login.login, login.upstream, login.username);
     println!("  capabilities: {}", login.capabilities.join(" "));
-    if let Some(messages) = login.messages {
-        println!("  INBOX: {messages} messages");
+    for folder in &login.folders {
+        println!("  {}: {} messages", folder.name, folder.messages);
     }
     for policy in &login.policies {
         let mark = if policy.configured { " (configured)" } else { "" };

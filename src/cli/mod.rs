@@ -2,6 +2,7 @@
 
 mod check;
 mod exit;
+mod login;
 mod serve;
 mod source;
 

@@ -109,6 +109,9 @@ pub enum OnDelete {
 }
 
 impl OnDelete {
+    /// Every one, for commands that go through them.
+    pub const ALL: [Self; 5] = [Self::Hide, Self::Trash, Self::Archive, Self::Flag, Self::Expunge];
+
     /// The word in the configuration.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! What can go wrong with a maildrop.
 
 use super::policy::Unsuited;
+use crate::upstream::FolderName;
 use crate::{store, upstream};
 
 /// An error of the maildrop; `session::failure` turns each into a POP3 reply.
@@ -16,6 +17,9 @@ pub enum Error {
     /// The upstream cannot do what the policy asks for.
     #[error(transparent)]
     Unsuited(#[from] Unsuited),
+    /// A folder of the maildrop that the upstream does not have.
+    #[error("the mail server has no folder \"{0}\"")]
+    NoSuchFolder(FolderName),
     /// No message has this number.
     #[error("no such message")]
     NoSuchMessage,
@@ -28,10 +32,21 @@ pub enum Error {
     /// The mailbox was made anew on the server since the login.
     #[error("the mailbox was replaced on the server")]
     ValidityChanged,
+    /// The mailbox was made anew on the server, and too few of its messages can be recognised.
+    #[error(
+        "the mail server has made {folder} anew (UIDVALIDITY changed), and {unmatched} of its {messages} messages \
+         would be downloaded again; popbridge explain {login} tells more, popbridge accept {login} lets it happen"
+    )]
+    Unrecognised { login: String, folder: FolderName, unmatched: usize, messages: usize },
+    /// More deletions than a session may confirm; none was done.
+    #[error(
+        "{marked} deletions are over {key} = {limit}; none was done. Raise {key} in [maildrop] if they are meant"
+    )]
+    TooManyDeletions { marked: usize, key: &'static str, limit: String },
     /// QUIT removed less than was marked.
     #[error("{removed} of {marked} deleted messages removed: {reason}")]
     NotRemoved { removed: usize, marked: usize, reason: Box<Error> },
-    /// UID EXPUNGE was answered OK, but messages are still there.
-    #[error("the server kept messages that it was told to expunge")]
+    /// The server said OK to a removal, but messages are still there.
+    #[error("the server kept messages that it was told to remove")]
     Kept,
 }

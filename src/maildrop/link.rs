@@ -1,4 +1,4 @@
-//! A session's connection to its upstream, made again when it breaks.
+//! A session's connection to its upstream: one folder selected at a time, made again when it breaks.
 
 use std::time::Duration;
 
@@ -19,37 +19,75 @@ pub struct Account {
     pub password: Secret,
 }
 
+/// A folder as it has to be when something is done in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub folder: FolderName,
+    pub validity: UidValidity,
+    pub access: Access,
+}
+
 /// The connection, and what it takes to have another.
 pub struct Link {
     account: Account,
-    folder: &'static str,
-    access: Access,
     capabilities: Capabilities,
-    validity: Option<UidValidity>,
     imap: Option<Imap>,
+    selected: Option<Selected>,
+}
+
+struct Selected {
+    folder: FolderName,
+    access: Access,
+    validity: UidValidity,
+    read_only: bool,
+}
+
+impl Selected {
+    /// Whether it is as good as `folder` selected with `access`.
+    fn serves(&self, folder: &FolderName, access: Access) -> bool {
+        self.folder == *folder && (self.access == access || self.access == Access::ReadWrite)
+    }
 }
 
 impl Link {
     /// Connects and logs in; nothing is selected yet.
-    pub async fn open(account: Account, folder: &'static str, access: Access) -> Result<Self, Error> {
+    pub async fn open(account: Account) -> Result<Self, Error> {
         let imap = login(&account).await?;
-        Ok(Self {
-            account,
-            folder,
-            access,
-            capabilities: imap.capabilities().clone(),
-            validity: None,
-            imap: Some(imap),
-        })
+        Ok(Self { account, capabilities: imap.capabilities().clone(), imap: Some(imap), selected: None })
     }
 
-    /// Selects the folder and lists it.
-    pub async fn scan(&mut self) -> Result<(Mailbox, Vec<Row>), Error> {
-        let imap = self.imap.as_mut().ok_or(upstream::Error::Desynchronised)?;
-        let (mailbox, rows) =
-            upstream::scan(imap, &FolderName::new(self.folder), self.access, Extra::default()).await?;
-        self.validity = Some(mailbox.validity);
+    /// Whose connection it is.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Selects a folder and lists it.
+    pub async fn scan(
+        &mut self,
+        folder: &FolderName,
+        access: Access,
+        extra: Extra,
+    ) -> Result<(Mailbox, Vec<Row>), Error> {
+        let imap = self.unselected().await?;
+        let scanned = upstream::scan(imap, folder, access, extra).await;
+        let (mailbox, rows) = match scanned {
+            Ok(scanned) => scanned,
+            Err(upstream::Error::Refused { command, status }) => {
+                return Err(self
+                    .missing(folder)
+                    .await?
+                    .unwrap_or_else(|| upstream::Error::Refused { command, status }.into()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.note_selected(folder, access, &mailbox);
         Ok((mailbox, rows))
+    }
+
+    /// Tells a folder that is not there from one that cannot be selected now.
+    async fn missing(&mut self, folder: &FolderName) -> Result<Option<Error>, Error> {
+        let found = upstream::find_folder(self.connected().await?, upstream::Wanted::Named(folder)).await?;
+        Ok(found.is_none().then(|| Error::NoSuchFolder(folder.clone())))
     }
 
     /// What the server offers after login.
@@ -57,29 +95,59 @@ impl Link {
         &self.capabilities
     }
 
+    /// How the server names itself; known after the first selection.
+    pub fn server_id(&self) -> Option<&str> {
+        self.imap.as_ref().and_then(Imap::server_id)
+    }
+
     /// How long a broken connection is tried again.
     pub fn recovery(&self) -> Duration {
         self.account.connector.upstream().recovery
     }
 
-    /// A usable connection with the folder selected: the one there is, or a new one to the same
-    /// mailbox. Messages that came meanwhile are not looked at: the listing stays frozen.
-    pub async fn imap(&mut self) -> Result<&mut Imap, Error> {
+    /// A usable connection with the place's folder selected: as it is, or over a new connection to
+    /// the same mailbox. Messages that came meanwhile are not looked at: the listing stays frozen.
+    pub async fn imap(&mut self, place: &Place) -> Result<&mut Imap, Error> {
+        self.connected().await?;
+        let served = self.selected.as_ref().is_some_and(|now| now.serves(&place.folder, place.access));
+        if !served {
+            self.selected = None;
+            let imap = self.imap.as_mut().ok_or(upstream::Error::Desynchronised)?;
+            let mailbox = upstream::select(imap, &place.folder, place.access).await?;
+            self.note_selected(&place.folder, place.access, &mailbox);
+        }
+        if self.selected.as_ref().is_none_or(|now| now.validity != place.validity) {
+            return Err(Error::ValidityChanged);
+        }
+        self.busy()
+    }
+
+    /// The same, where something is going to be written.
+    pub async fn writable(&mut self, place: &Place) -> Result<&mut Imap, Error> {
+        self.imap(place).await?;
+        if self.selected.as_ref().is_none_or(|now| now.read_only) {
+            return Err(Error::Unsuited(super::Unsuited::ReadOnly));
+        }
+        self.busy()
+    }
+
+    /// A usable connection, whatever is selected.
+    pub async fn connected(&mut self) -> Result<&mut Imap, Error> {
         let usable = match &mut self.imap {
             Some(imap) => imap.wire().is_ok_and(|wire| wire.check_idle().is_ok()),
             None => false,
         };
         if !usable {
-            self.imap = None;
-            let mut imap = login(&self.account).await?;
-            let mailbox = upstream::select(&mut imap, &FolderName::new(self.folder), self.access).await?;
-            if self.validity.is_some_and(|validity| validity != mailbox.validity) {
-                imap.logout().await;
-                return Err(Error::ValidityChanged);
-            }
-            self.imap = Some(imap);
+            self.drop_connection();
+            self.imap = Some(login(&self.account).await?);
         }
-        self.imap.as_mut().ok_or(upstream::Error::Desynchronised.into())
+        self.busy()
+    }
+
+    /// A usable connection for a selection of one's own; what was selected counts no more.
+    pub async fn unselected(&mut self) -> Result<&mut Imap, Error> {
+        self.selected = None;
+        self.connected().await
     }
 
     /// The connection in the middle of a command.
@@ -90,6 +158,7 @@ impl Link {
     /// Lets go of a connection that is of no more use.
     pub fn drop_connection(&mut self) {
         self.imap = None;
+        self.selected = None;
     }
 
     /// The octets of a part; before the next one is asked for.
@@ -111,6 +180,15 @@ impl Link {
         if let Some(imap) = self.imap.take() {
             imap.logout().await;
         }
+    }
+
+    fn note_selected(&mut self, folder: &FolderName, access: Access, mailbox: &Mailbox) {
+        self.selected = Some(Selected {
+            folder: folder.clone(),
+            access,
+            validity: mailbox.validity,
+            read_only: mailbox.read_only,
+        });
     }
 }
 

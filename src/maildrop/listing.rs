@@ -2,11 +2,12 @@
 
 use super::error::Error;
 use crate::ids::{MessageNumber, Octets, Uid};
-use crate::upstream::Row;
 
 /// One message as it stands in the listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
+    /// Which of the maildrop's folders it is in, counted from 0.
+    pub folder: usize,
     pub uid: Uid,
     /// Counted if it ever was sent whole, else RFC822.SIZE.
     pub size: Octets,
@@ -17,6 +18,7 @@ pub struct Entry {
 struct Slot {
     size: Octets,
     uid: Uid,
+    folder: u16,
     deleted: bool,
     sent: Sent,
 }
@@ -34,43 +36,33 @@ pub enum Sent {
 
 impl Slot {
     fn entry(&self) -> Entry {
-        Entry { uid: self.uid, size: self.size }
+        Entry { folder: usize::from(self.folder), uid: self.uid, size: self.size }
     }
 }
 
 /// The messages of one session. Numbers never move.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listing {
     slots: Vec<Slot>,
-    recounted: Vec<(Uid, Octets)>,
-}
-
-/// Notes in the store about messages that are gone.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Stale {
-    pub hidden: Vec<Uid>,
-    pub counted: Vec<Uid>,
+    recounted: Vec<Entry>,
 }
 
 impl Listing {
-    /// Freezes the upstream's rows without the hidden ones, with counted sizes where there are.
-    /// All three ascend by UID.
-    pub fn freeze(rows: &[Row], hidden: &[Uid], counted: &[(Uid, Octets)]) -> (Self, Stale) {
-        let mut stale = Stale::default();
-        let mut hidden = Ascending::new(hidden, |uid| *uid);
-        let mut counted = Ascending::new(counted, |(uid, _)| *uid);
-        let mut slots = Vec::with_capacity(rows.len().saturating_sub(hidden.rest.len()));
-        for row in rows {
-            let is_hidden = hidden.seek(row.uid, &mut stale.hidden).is_some();
-            let size = counted.seek(row.uid, &mut stale.counted).map_or(row.size, |(_, octets)| *octets);
-            if !is_hidden {
-                slots.push(Slot { uid: row.uid, size, deleted: false, sent: Sent::No });
-            }
-        }
-        stale.hidden.extend(hidden.rest.iter());
-        stale.counted.extend(counted.rest.iter().map(|(uid, _)| *uid));
-        let listing = Self { slots, recounted: Vec::new() };
-        (listing, stale)
+    /// Puts a folder's messages, ascending by UID, behind those that are there.
+    pub fn append(&mut self, folder: u16, messages: &[(Uid, Octets)]) {
+        self.slots.reserve_exact(messages.len());
+        self.slots.extend(messages.iter().map(|&(uid, size)| Slot {
+            size,
+            uid,
+            folder,
+            deleted: false,
+            sent: Sent::No,
+        }));
+    }
+
+    /// How many messages there are, marked ones included.
+    pub fn count(&self) -> usize {
+        self.slots.len()
     }
 
     /// The message of this number, unless it is marked deleted.
@@ -116,61 +108,34 @@ impl Listing {
                 slot.sent = how;
             }
             if slot.size != octets {
-                self.recounted.push((slot.uid, octets));
+                self.recounted.push(Entry { size: octets, ..slot.entry() });
             }
         }
     }
 
-    /// What is marked deleted, by ascending UID.
-    pub fn deleted(&self) -> Vec<Uid> {
-        self.marked(|slot| slot.deleted)
+    /// What is marked deleted in a folder, by ascending UID.
+    pub fn deleted(&self, folder: usize) -> Vec<Uid> {
+        self.marked(folder, |slot| slot.deleted)
     }
 
-    /// What was retrieved, by ascending UID.
-    pub fn retrieved(&self) -> Vec<Uid> {
-        self.marked(|slot| slot.sent == Sent::ByRetr)
+    /// What was retrieved from a folder, by ascending UID.
+    pub fn retrieved(&self, folder: usize) -> Vec<Uid> {
+        self.marked(folder, |slot| slot.sent == Sent::ByRetr)
     }
 
     /// What a client has that says it is done: retrieved, or sent whole and deleted.
-    pub fn read(&self) -> Vec<Uid> {
-        self.marked(|slot| slot.sent == Sent::ByRetr || (slot.sent == Sent::ByTop && slot.deleted))
+    pub fn read(&self, folder: usize) -> Vec<Uid> {
+        self.marked(folder, |slot| slot.sent == Sent::ByRetr || (slot.sent == Sent::ByTop && slot.deleted))
     }
 
     /// Sizes that were counted otherwise than they are listed.
-    pub fn take_recounted(&mut self) -> Vec<(Uid, Octets)> {
+    pub fn take_recounted(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.recounted)
     }
 
-    fn marked(&self, mark: impl Fn(&Slot) -> bool) -> Vec<Uid> {
-        self.slots.iter().filter(|slot| mark(slot)).map(|slot| slot.uid).collect()
-    }
-}
-
-/// Walks a sorted list beside another.
-struct Ascending<'a, T> {
-    rest: &'a [T],
-    key: fn(&T) -> Uid,
-}
-
-impl<'a, T> Ascending<'a, T> {
-    fn new(rest: &'a [T], key: fn(&T) -> Uid) -> Self {
-        Self { rest, key }
-    }
-
-    /// The item for `uid`; items before it go to `passed`.
-    fn seek(&mut self, uid: Uid, passed: &mut Vec<Uid>) -> Option<&'a T> {
-        while let Some((first, rest)) = self.rest.split_first() {
-            let key = (self.key)(first);
-            if key > uid {
-                return None;
-            }
-            self.rest = rest;
-            if key == uid {
-                return Some(first);
-            }
-            passed.push(key);
-        }
-        None
+    fn marked(&self, folder: usize, mark: impl Fn(&Slot) -> bool) -> Vec<Uid> {
+        let here = self.slots.iter().filter(|slot| usize::from(slot.folder) == folder);
+        here.filter(|slot| mark(slot)).map(|slot| slot.uid).collect()
     }
 }
 
@@ -187,28 +152,26 @@ mod tests {
         MessageNumber::from_index(number - 1).expect("small")
     }
 
-    fn row(number: u32, size: u64) -> Row {
-        Row { uid: uid(number), size: Octets(size), internal_date: 0, seen: false }
-    }
-
-    fn rows(uids: &[u32]) -> Vec<Row> {
-        uids.iter().map(|&number| row(number, u64::from(number) * 10)).collect()
+    fn messages(uids: &[u32]) -> Vec<(Uid, Octets)> {
+        uids.iter().map(|&number| (uid(number), Octets(u64::from(number) * 10))).collect()
     }
 
     #[test]
-    fn hidden_ones_are_left_out_and_counted_sizes_win() {
-        let hidden = [uid(1), uid(4), uid(9)];
-        let counted = [(uid(2), Octets(1)), (uid(5), Octets(52))];
-        let (listing, stale) = Listing::freeze(&rows(&[3, 4, 5]), &hidden, &counted);
-        assert_eq!(listing.stat(), (2, Octets(30 + 52)));
-        assert_eq!(listing.get(number(2)).map(|entry| entry.uid).ok(), Some(uid(5)));
-        assert_eq!(stale, Stale { hidden: vec![uid(1), uid(9)], counted: vec![uid(2)] });
+    fn folders_follow_one_another() {
+        let mut listing = Listing::default();
+        listing.append(0, &messages(&[3, 4]));
+        listing.append(1, &messages(&[3]));
+        assert_eq!(listing.stat(), (3, Octets(100)));
+        assert_eq!(listing.get(number(3)).map(|entry| (entry.folder, entry.uid)).ok(), Some((1, uid(3))));
+        listing.delete(number(1)).expect("there");
+        listing.delete(number(3)).expect("there");
+        assert_eq!((listing.deleted(0), listing.deleted(1)), (vec![uid(3)], vec![uid(3)]));
     }
 
     #[test]
     fn impossible_sizes_do_not_overflow() {
-        let rows: Vec<Row> = (1..4).map(|number| row(number, u64::MAX)).collect();
-        let (listing, _) = Listing::freeze(&rows, &[], &[]);
+        let mut listing = Listing::default();
+        listing.append(0, &[1, 2, 3].map(|number| (uid(number), Octets(u64::MAX))));
         assert_eq!(listing.stat(), (3, Octets(u64::MAX)));
     }
 
@@ -231,7 +194,8 @@ mod tests {
                 prop_oneof![4 => (1usize..10).prop_map(Step::Dele), 1 => Just(Step::Rset)], 0..30),
         ) {
             let uids: Vec<u32> = (1..=count).map(|index| index * 3).collect();
-            let (mut listing, _) = Listing::freeze(&rows(&uids), &[], &[]);
+            let mut listing = Listing::default();
+            listing.append(0, &messages(&uids));
             let mut model = vec![false; uids.len()];
             for step in steps {
                 match step {

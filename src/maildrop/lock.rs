@@ -1,7 +1,7 @@
 //! One session a maildrop (RFC 1939 §4), and the way out when its client has gone silent.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -101,6 +101,25 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         self.table.holders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
         self.table.freed.notify_waiters();
+    }
+}
+
+/// Turns at an account's removal journal: two sessions that carried it out at once would do it twice.
+#[derive(Debug, Clone, Default)]
+pub struct Turns(Arc<Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>>);
+
+impl Turns {
+    /// Waits for the turn; it ends when the guard is dropped.
+    pub async fn take(&self, upstream: &str, username: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let key = (upstream.to_owned(), username.to_owned());
+            let turn = turns.get(&key).and_then(Weak::upgrade).unwrap_or_default();
+            turns.insert(key, Arc::downgrade(&turn));
+            turn
+        };
+        turn.lock_owned().await
     }
 }
 

@@ -1,68 +1,107 @@
-//! The maildrop: a frozen view of a mailbox for one session, and what a session does with it.
+//! The maildrop: a frozen view of one or several folders for one session, and what a session does
+//! with it.
 
+mod carry_out;
 mod error;
+mod folder;
+mod keys;
 mod link;
 mod listing;
 mod lock;
 mod matching;
 mod policy;
 mod reader;
+mod relocate;
 mod removal;
+mod renumbering;
+mod restore;
+mod sweep;
 mod unique_id;
+mod unique_ids;
+mod vault;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 pub use error::Error;
+pub use folder::Folder;
 pub use link::Account;
-pub use listing::{Listing, Sent};
+pub use listing::{Entry, Listing, Sent};
 pub use lock::{Locks, Preemption};
-pub use matching::matched;
-pub use policy::{Unsuited, check};
+pub use policy::{Plan, Unsuited, access, plan};
 pub use reader::{Part, Reader};
 pub use removal::Removed;
-pub use unique_id::{Deriver, Scheme, UniqueId, email_id, gmail, is_valid};
+pub use restore::{Restored, restore};
+pub use unique_id::Deriver;
+pub use unique_ids::{Shown, UniqueIds};
 
 use crate::activity::Activity;
 use crate::config;
-use crate::ids::{MessageNumber, Uid, UidValidity};
-use crate::store::{MailboxId, MailboxName, Store};
+use crate::ids::{MessageNumber, Uid};
+use crate::store::Store;
+use crate::upstream::FolderName;
+use carry_out::Carried;
 use link::Link;
-use lock::LockGuard;
+use lock::{LockGuard, Turns};
+use vault::Vault;
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// The folder that is the maildrop.
-pub const FOLDER: &str = "INBOX";
+/// How many messages a session's end learns to recognise, and how long that may take: the next
+/// session's end goes on.
+const LEARN: usize = 2_000;
+const LEARN_TIME: Duration = Duration::from_secs(30);
 
-/// An open maildrop: the upstream's mailbox as it was at login.
+/// What all maildrops share; cheap to clone.
+#[derive(Clone)]
+pub struct Maildrops {
+    store: Store,
+    locks: Locks,
+    turns: Turns,
+    vault: Vault,
+}
+
+/// An open maildrop: the upstream's folders as they were at login.
 pub struct Maildrop {
     link: Link,
+    folders: Vec<Folder>,
     listing: Listing,
-    validity: UidValidity,
     store: Store,
-    mailbox: MailboxId,
+    turns: Turns,
+    vault: Vault,
+    plan: Plan,
     settings: Arc<config::Maildrop>,
     login: String,
     lock: Option<LockGuard>,
 }
 
-impl Maildrop {
-    /// Logs in upstream, takes the lock, lists the mailbox: all of it or nothing.
+impl Maildrops {
+    /// A session whose client was silent for `preempt_after` gives way to a new login.
+    pub fn new(store: Store, preempt_after: Duration) -> Self {
+        Self { store, locks: Locks::new(preempt_after), turns: Turns::default(), vault: Vault::default() }
+    }
+
+    /// Writes what is pending in the database and closes it.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// Logs in upstream, takes the lock, does what a former session left to be done, lists the
+    /// folders: all of it or nothing.
     pub async fn open(
+        &self,
         account: Account,
         settings: Arc<config::Maildrop>,
-        store: Store,
-        locks: &Locks,
         activity: Activity,
-    ) -> Result<Self> {
+    ) -> Result<Maildrop> {
         let started = Instant::now();
         let login = account.login.clone();
         let upstream = account.connector.upstream().name.clone();
-        let username = account.username.clone();
-        let mut link = Link::open(account, FOLDER, policy::access(&settings)).await?;
+        let mut link = Link::open(account).await?;
         let lock = match settings.lock {
-            config::Lock::Exclusive => match locks.acquire(&upstream, &login, activity).await {
+            config::Lock::Exclusive => match self.locks.acquire(&upstream, &login, activity).await {
                 Some(lock) => Some(lock),
                 None => {
                     link.close().await;
@@ -71,36 +110,54 @@ impl Maildrop {
             },
             config::Lock::Shared => None,
         };
-        let (mailbox, rows) = link.scan().await?;
-        policy::check(&settings, link.capabilities(), mailbox.read_only)?;
-        let key = store
-            .mailbox(&MailboxName {
-                upstream: &upstream,
-                username: &username,
-                folder: FOLDER,
-                validity: mailbox.validity,
-            })
-            .await?;
-        let hidden = store.hidden(key, &login).await?;
-        let counted = store.counted(key).await?;
-        let (listing, stale) = Listing::freeze(&rows, &hidden, &counted);
-        // Tidying: a failure costs nothing but the room, and shows again at the next login.
-        let tidied = async {
-            if !stale.hidden.is_empty() {
-                store.forget_hidden(key, &stale.hidden).await?;
+        match self.freeze(&mut link, &settings).await {
+            Ok((plan, folders, listing)) => {
+                tracing::debug!(%login, messages = listing.count(), elapsed = ?started.elapsed(), "maildrop open");
+                let (store, turns, vault) = (self.store.clone(), self.turns.clone(), self.vault.clone());
+                Ok(Maildrop { link, folders, listing, store, turns, vault, plan, settings, login, lock })
             }
-            if !stale.counted.is_empty() {
-                store.forget_counted(key, &stale.counted).await?;
+            Err(error) => {
+                link.close().await;
+                Err(error)
             }
-            Ok::<(), crate::store::Error>(())
-        };
-        if let Err(error) = tidied.await {
-            tracing::warn!(%login, %error, "stale notes stay in the state database");
         }
-        tracing::debug!(%login, messages = listing.stat().0, elapsed = ?started.elapsed(), "maildrop open");
-        Ok(Self { link, listing, validity: mailbox.validity, store, mailbox: key, settings, login, lock })
     }
 
+    async fn freeze(
+        &self,
+        link: &mut Link,
+        settings: &config::Maildrop,
+    ) -> Result<(Plan, Vec<Folder>, Listing)> {
+        let account = link.account().clone();
+        let upstream = account.connector.upstream().name.clone();
+        let mut pending = self.store.pending(&upstream, &account.username).await?;
+        if !pending.is_empty() {
+            self.vault.keep(&account);
+            let Carried { unfinished, error } =
+                carry_out::due(link, &self.store, &self.turns, |_| true).await;
+            if let Some(error) = error {
+                tracing::warn!(login = %account.login, unfinished, %error, "earlier deletions wait");
+            }
+            pending = self.store.pending(&upstream, &account.username).await?;
+        }
+        let plan = policy::plan(settings, link.connected().await?).await?;
+        let access = policy::access(settings);
+        let mut folders = Vec::new();
+        let mut listing = Listing::default();
+        for (at, name) in (0..).zip(&settings.folders) {
+            let name = FolderName::new(name);
+            let scanned = folder::scan(link, &name, access, settings).await?;
+            plan.suits(&name, scanned.0.read_only, link.capabilities(), link.server_id())?;
+            let (folder, messages) =
+                folder::freeze(link, &self.store, settings, &name, access, scanned, &pending).await?;
+            listing.append(at, &messages);
+            folders.push(folder);
+        }
+        Ok((plan, folders, listing))
+    }
+}
+
+impl Maildrop {
     /// The frozen listing and its deletion marks.
     pub fn listing(&mut self) -> &mut Listing {
         &mut self.listing
@@ -112,20 +169,21 @@ impl Maildrop {
     }
 
     /// The unique id of a message (RFC 1939 §7, UIDL).
-    pub fn unique_id(&self, uid: Uid) -> UniqueId {
-        Deriver::new(Scheme::Popbridge, FOLDER).id(self.validity, uid)
+    pub fn unique_id(&self, entry: Entry) -> Shown<'_> {
+        self.folders[entry.folder].ids.of(entry.uid)
     }
 
     /// Starts to send a message whole; its first octets are in hand when this returns.
     pub async fn retrieve(&mut self, number: MessageNumber) -> Result<Reader> {
         let entry = self.listing.get(number)?;
-        Reader::whole(&mut self.link, entry.uid).await
+        Reader::whole(&mut self.link, &self.folders[entry.folder].place, entry.uid).await
     }
 
     /// Starts to send a message's header and its first `lines` lines.
     pub async fn top(&mut self, number: MessageNumber, lines: u32) -> Result<Reader> {
         let entry = self.listing.get(number)?;
-        Reader::top(&mut self.link, entry.uid, entry.size, lines).await
+        let place = &self.folders[entry.folder].place;
+        Reader::top(&mut self.link, place, entry.uid, entry.size, lines).await
     }
 
     /// The next part of what a reader sends.
@@ -149,20 +207,38 @@ impl Maildrop {
     }
 
     /// Ends a session that did not come to QUIT: nothing is removed (RFC 1939 §6).
-    pub async fn abandon(mut self) {
+    pub async fn abandon(mut self, hurry: impl Future<Output = ()>) {
         // Freed first: a client that lost its link comes back at once.
         drop(self.lock.take());
-        let retrieved = self.listing.retrieved();
+        let retrieved = self.by_folder(|listing, folder| listing.retrieved(folder));
         self.note_sent(&retrieved).await;
-        self.link.close().await;
+        Closing(self).finish(hurry).await;
     }
 
     /// Ends a session by QUIT: what was marked is removed as the policy says.
     pub async fn update(mut self) -> (Result<Removed>, Closing) {
-        let read = self.listing.read();
+        let read = self.by_folder(|listing, folder| listing.read(folder));
         self.note_sent(&read).await;
         let removed = removal::commit(&mut self).await;
         (removed, Closing(self))
+    }
+
+    fn by_folder(&self, which: impl Fn(&Listing, usize) -> Vec<Uid>) -> Vec<Vec<Uid>> {
+        (0..self.folders.len()).map(|folder| which(&self.listing, folder)).collect()
+    }
+
+    /// Learns by what messages can be recognised under other UIDs, as far as that is not known.
+    async fn learn(&mut self) -> Result<()> {
+        for folder in &self.folders {
+            if self.store.extent_of_keys(folder.id).await? == folder.extent {
+                continue;
+            }
+            let Some(listing) = self.store.listing(folder.id).await? else { continue };
+            let uids: Vec<Uid> = listing.rows.iter().map(|row| row.uid).collect();
+            let missing = keys::missing(&self.store, folder.id, &uids, LEARN).await?;
+            keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
+        }
+        Ok(())
     }
 }
 
@@ -170,9 +246,19 @@ impl Maildrop {
 pub struct Closing(Maildrop);
 
 impl Closing {
-    /// Frees the lock, then says goodbye to the upstream.
-    pub async fn finish(self) {
-        drop(self.0.lock);
-        self.0.link.close().await;
+    /// Frees the lock, learns what messages can be recognised by unless `hurry` resolves, then
+    /// says goodbye to the upstream.
+    pub async fn finish(self, hurry: impl Future<Output = ()>) {
+        let Self(mut maildrop) = self;
+        drop(maildrop.lock.take());
+        tokio::select! {
+            learnt = timeout(LEARN_TIME, maildrop.learn()) => {
+                if let Ok(Err(error)) = learnt {
+                    tracing::debug!(login = %maildrop.login, %error, "learning goes on another time");
+                }
+            }
+            () = hurry => {}
+        }
+        maildrop.link.close().await;
     }
 }

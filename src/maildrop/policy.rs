@@ -1,42 +1,135 @@
 //! What a policy needs of the upstream. One that cannot be honoured is refused, never approximated.
 
-use crate::config::{Maildrop, OnDelete, OnRetrieve};
-use crate::upstream::{Access, Capabilities};
+use super::error::Error;
+use crate::config::{self, OnDelete, OnRetrieve, UniqueIdScheme};
+use crate::store::Action;
+use crate::upstream::{
+    Access, Capabilities, FolderName, Imap, Wanted, auto_expunges, expunge_archives, find_folder,
+};
 
 /// Why an upstream cannot honour a policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsuited {
-    #[error("on_delete = \"expunge\" needs UIDPLUS, which the mail server does not offer; use \"hide\"")]
-    NoUidPlus,
-    #[error(
-        "on_delete = \"expunge\" needs to write to the mailbox, which the mail server lets us only read; use \"hide\""
-    )]
+    #[error("on_delete = \"{0}\" needs UIDPLUS, which the mail server does not offer; use \"hide\"")]
+    NoUidPlus(&'static str),
+    #[error("on_delete = \"{0}\" needs MOVE or UIDPLUS, which the mail server does not offer; use \"hide\"")]
+    NoMove(&'static str),
+    #[error("deleting needs to write to the mailbox, which the mail server lets us only read; use \"hide\"")]
     ReadOnly,
-    #[error("on_delete = \"{0}\" is not served yet; use \"hide\"")]
-    NotServed(&'static str),
+    #[error("the mail server names no trash; set trash_folder to the folder that is one, or use \"hide\"")]
+    NoTrash,
+    #[error(
+        "the mail server names no archive and has no folder Archive; set archive_folder, or use \"hide\""
+    )]
+    NoArchive,
+    #[error("the mail server has no folder \"{folder}\", which {key} names; make it there, or use \"hide\"")]
+    NoTarget { key: &'static str, folder: FolderName },
+    #[error(
+        "on_delete = \"{0}\" would move messages to the folder that they are in; use \"expunge\" or \"hide\" there"
+    )]
+    OntoItself(&'static str),
+    #[error("on this mail server \"expunge\" only archives, so nothing would be removed; use \"trash\"")]
+    ExpungeArchives,
+    #[error("this mail server removes at once what is flagged \\Deleted; use \"trash\" or \"hide\"")]
+    AutoExpunge,
+    #[error("unique_id = \"{0}\" needs {1}, which the mail server does not offer")]
+    NoIds(&'static str, &'static str),
+}
+
+/// What deleting comes to on this upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub action: Action,
+    /// Where `Trash` and `Archive` move to.
+    pub target: Option<FolderName>,
 }
 
 /// How the mailbox is selected: to write only where something will be written.
-pub fn access(settings: &Maildrop) -> Access {
+pub fn access(settings: &config::Maildrop) -> Access {
     match (settings.on_retrieve, settings.on_delete) {
         (OnRetrieve::Leave, OnDelete::Hide) => Access::ReadOnly,
-        (OnRetrieve::MarkSeen, _) => Access::ReadWrite,
-        (OnRetrieve::Leave, OnDelete::Trash | OnDelete::Archive | OnDelete::Flag | OnDelete::Expunge) => {
-            Access::ReadWrite
+        (OnRetrieve::MarkSeen, _)
+        | (_, OnDelete::Trash | OnDelete::Archive | OnDelete::Flag | OnDelete::Expunge) => Access::ReadWrite,
+    }
+}
+
+/// Finds out how the upstream can do what is configured, as far as it tells after login.
+pub async fn plan(settings: &config::Maildrop, imap: &mut Imap) -> Result<Plan, Error> {
+    let capabilities = imap.capabilities().clone();
+    let offers = |name: &str| capabilities.has(name);
+    match settings.unique_id {
+        UniqueIdScheme::Gmail if !offers("X-GM-EXT-1") => {
+            return Err(Unsuited::NoIds("gmail", "X-GM-EXT-1").into());
+        }
+        UniqueIdScheme::EmailId if !offers("OBJECTID") => {
+            return Err(Unsuited::NoIds("emailid", "OBJECTID").into());
+        }
+        _ => {}
+    }
+    let word = settings.on_delete.name();
+    let (action, target) = match settings.on_delete {
+        OnDelete::Hide => (Action::Hide, None),
+        OnDelete::Flag => (Action::Flag, None),
+        OnDelete::Expunge => (Action::Expunge, None),
+        OnDelete::Trash => (Action::Trash, Some(trash(settings, imap).await?)),
+        OnDelete::Archive => (Action::Archive, Some(archive(settings, imap).await?)),
+    };
+    match action {
+        // Without UIDPLUS only the plain EXPUNGE is left, which removes what others flagged.
+        Action::Expunge if !offers("UIDPLUS") => return Err(Unsuited::NoUidPlus(word).into()),
+        Action::Expunge if expunge_archives(&capabilities) => return Err(Unsuited::ExpungeArchives.into()),
+        Action::Trash | Action::Archive if !offers("MOVE") && !offers("UIDPLUS") => {
+            return Err(Unsuited::NoMove(word).into());
+        }
+        _ => {}
+    }
+    Ok(Plan { action, target })
+}
+
+impl Plan {
+    /// Whether it can be carried out in a selected folder.
+    pub fn suits(
+        &self,
+        folder: &FolderName,
+        read_only: bool,
+        capabilities: &Capabilities,
+        server_id: Option<&str>,
+    ) -> Result<(), Unsuited> {
+        match self.action {
+            Action::Hide => Ok(()),
+            _ if read_only => Err(Unsuited::ReadOnly),
+            // There the flag is the removal.
+            Action::Flag if auto_expunges(capabilities, server_id) => Err(Unsuited::AutoExpunge),
+            _ if self.target.as_ref() == Some(folder) => {
+                Err(Unsuited::OntoItself(if self.action == Action::Trash { "trash" } else { "archive" }))
+            }
+            Action::Trash | Action::Archive | Action::Flag | Action::Expunge => Ok(()),
         }
     }
 }
 
-/// Whether the upstream can do what is configured, as it is offered after login.
-pub fn check(settings: &Maildrop, capabilities: &Capabilities, read_only: bool) -> Result<(), Unsuited> {
-    match settings.on_delete {
-        OnDelete::Hide => Ok(()),
-        // Without UIDPLUS only the plain EXPUNGE is left, which removes what others flagged.
-        OnDelete::Expunge if !capabilities.has("UIDPLUS") => Err(Unsuited::NoUidPlus),
-        OnDelete::Expunge if read_only => Err(Unsuited::ReadOnly),
-        OnDelete::Expunge => Ok(()),
-        other @ (OnDelete::Trash | OnDelete::Archive | OnDelete::Flag) => {
-            Err(Unsuited::NotServed(other.name()))
-        }
+async fn trash(settings: &config::Maildrop, imap: &mut Imap) -> Result<FolderName, Error> {
+    match &settings.trash_folder {
+        Some(name) => named(imap, "trash_folder", name).await,
+        None => Ok(find_folder(imap, Wanted::SpecialUse("\\Trash")).await?.ok_or(Unsuited::NoTrash)?),
+    }
+}
+
+async fn archive(settings: &config::Maildrop, imap: &mut Imap) -> Result<FolderName, Error> {
+    if let Some(name) = &settings.archive_folder {
+        return named(imap, "archive_folder", name).await;
+    }
+    if let Some(found) = find_folder(imap, Wanted::SpecialUse("\\Archive")).await? {
+        return Ok(found);
+    }
+    let usual = FolderName::new("Archive");
+    Ok(find_folder(imap, Wanted::Named(&usual)).await?.ok_or(Unsuited::NoArchive)?)
+}
+
+async fn named(imap: &mut Imap, key: &'static str, name: &str) -> Result<FolderName, Error> {
+    let folder = FolderName::new(name);
+    match find_folder(imap, Wanted::Named(&folder)).await? {
+        Some(found) => Ok(found),
+        None => Err(Unsuited::NoTarget { key, folder }.into()),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::error::Error;
-use super::link::Link;
+use super::link::{Link, Place};
 use crate::ids::{Octets, Uid};
 use crate::upstream::{self, Body, Code, Fetched, Piece, REST, Section};
 
@@ -40,6 +40,7 @@ enum Stage {
 /// A message that is being read.
 #[derive(Debug)]
 pub struct Reader {
+    place: Place,
     uid: Uid,
     /// One body from its first octet to its last, not header and text on their own.
     as_it_is: bool,
@@ -58,22 +59,29 @@ pub struct Reader {
 
 impl Reader {
     /// The message whole (RETR); its first part is in hand when this returns.
-    pub async fn whole(link: &mut Link, uid: Uid) -> Result<Self, Error> {
-        Self::start(link, uid, Stage::Whole).await
+    pub async fn whole(link: &mut Link, place: &Place, uid: Uid) -> Result<Self, Error> {
+        Self::start(link, place, uid, Stage::Whole).await
     }
 
     /// The header and at least `lines` lines (TOP): without the rest of a large body, where
     /// there is a rest. All lines of a message, as fetchmail asks for them, are the message whole.
-    pub async fn top(link: &mut Link, uid: Uid, size: Octets, lines: u32) -> Result<Self, Error> {
+    pub async fn top(
+        link: &mut Link,
+        place: &Place,
+        uid: Uid,
+        size: Octets,
+        lines: u32,
+    ) -> Result<Self, Error> {
         // A line has two octets at the least; with this many, most messages are asked for whole.
         let all = u64::from(lines) * 32 >= size.0;
         let whole = all || (lines > 0 && size.0 <= SMALL);
         let stage = if whole { Stage::Whole } else { Stage::Header { then_lines: lines } };
-        Self::start(link, uid, stage).await
+        Self::start(link, place, uid, stage).await
     }
 
-    async fn start(link: &mut Link, uid: Uid, stage: Stage) -> Result<Self, Error> {
+    async fn start(link: &mut Link, place: &Place, uid: Uid, stage: Stage) -> Result<Self, Error> {
         let mut reader = Self {
+            place: place.clone(),
             uid,
             as_it_is: matches!(stage, Stage::Whole),
             stage,
@@ -149,7 +157,7 @@ impl Reader {
                     return Ok(None);
                 };
                 self.fetched = 0;
-                match Body::fetch(link.imap().await?, self.uid, section).await? {
+                match Body::fetch(link.imap(&self.place).await?, self.uid, section).await? {
                     Fetched::Body(body) => self.body = Some(body),
                     Fetched::Gone => return Err(Error::Vanished),
                 }

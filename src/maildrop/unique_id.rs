@@ -7,29 +7,8 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::config::UniqueIdScheme as Scheme;
 use crate::ids::{Uid, UidValidity};
-
-/// How the ids of INBOX are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// UIDVALIDITY and UID, 8 hexadecimal digits each: no dot, since Outlook 2003 dislikes one.
-    Popbridge,
-    /// UID and UIDVALIDITY, 8 lower-case hexadecimal digits each: `pop3_uidl_format = %08Xu%08Xv`,
-    /// which is the default.
-    Dovecot,
-    /// `uidvalidity.uid` in decimal, since Cyrus 2.1.4.
-    Cyrus,
-    /// `UIDuid-uidvalidity` in decimal. Courier's POP3 server numbers by a list of its own, not as
-    /// its IMAP server does: the form is right, the numbers are only where the migration took them
-    /// over.
-    Courier,
-    /// What UW's ipop3d writes is what popbridge writes.
-    Uw,
-    /// A number of Google's, stored by [`gmail`]; nothing can be derived.
-    Gmail,
-    /// The server's own id, stored by [`email_id`]; nothing can be derived.
-    EmailId,
-}
 
 /// Derives the ids of one folder.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +19,13 @@ pub struct Deriver {
 
 impl Deriver {
     /// For the folder of this name, as it goes over the wire; it has to be spelled one way always.
+    ///
+    /// `popbridge` is UIDVALIDITY and UID, 8 hexadecimal digits each: no dot, since Outlook 2003
+    /// dislikes one. `uw` is the same, as ipop3d wrote it. `dovecot` is the default of its
+    /// `pop3_uidl_format`, `%08Xu%08Xv`, in lower case; `cyrus` what it writes since 2.1.4.
+    /// `courier` has the right form, but Courier numbers by a list of its own: the numbers fit only
+    /// where the migration took them over. For `gmail` and `emailid` the ids are stored, by [`gmail`]
+    /// and [`email_id`]; nothing can be derived.
     pub fn new(scheme: Scheme, folder: &str) -> Self {
         // Its name is the only one that has no case (RFC 3501 §5.1).
         if folder.eq_ignore_ascii_case("INBOX") {
@@ -55,6 +41,11 @@ impl Deriver {
         // have the same UIDVALIDITY and UIDs, and may come together in one maildrop.
         let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(folder).into();
         Self { form: Form::ValidityUid, suffix: Some(u32::from_be_bytes([a, b, c, d])) }
+    }
+
+    /// An id that does not derive from numbers, told apart from the same message's in other folders.
+    pub fn stored(&self, id: &str) -> String {
+        self.suffix.map_or_else(|| id.to_owned(), |suffix| format!("{id}{suffix:08x}"))
     }
 
     /// The id of the message that is `uid` under `validity`.

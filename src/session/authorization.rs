@@ -256,13 +256,7 @@ impl<'a> Authorization<'a> {
             username: route.username,
             password: credentials.password.clone(),
         };
-        let opened = Maildrop::open(
-            account,
-            route.maildrop,
-            self.context.store.clone(),
-            &self.context.locks,
-            self.connection.activity(),
-        );
+        let opened = self.context.maildrops.open(account, route.maildrop, self.connection.activity());
         opened.await.map_err(|error: Error| {
             refused(&error);
             failure::reply(&error)

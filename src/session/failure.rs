@@ -16,6 +16,12 @@ pub fn reply(error: &Error) -> Reply {
         Error::Unsuited(reason) => {
             Reply::coded(Code::SysPerm, format!("The bridge's settings cannot be kept: {reason}"))
         }
+        Error::NoSuchFolder(_) => Reply::coded(Code::SysPerm, error.to_string()),
+        Error::Unrecognised { .. } => Reply::coded(
+            Code::SysTemp,
+            "The mail server has made the mailbox anew; who runs the bridge must look at its log and accept it",
+        ),
+        Error::TooManyDeletions { .. } => Reply::coded(Code::SysPerm, error.to_string()),
         Error::NoSuchMessage => Reply::err("No such message"),
         Error::Deleted => Reply::err("The message is marked deleted"),
         Error::Vanished => Reply::err("The message was removed by another program"),

@@ -17,10 +17,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Accounts;
 use crate::config::{Limits, Security};
-use crate::maildrop::Locks;
+use crate::maildrop::Maildrops;
 use crate::pop3::{Connection, Interrupted};
 use crate::shutdown::Shutdown;
-use crate::store::Store;
 use crate::upstream::Connector;
 
 use authorization::Authorization;
@@ -31,8 +30,7 @@ pub struct Context {
     pub accounts: Accounts,
     /// By the upstreams' names.
     pub connectors: HashMap<String, Connector>,
-    pub store: Store,
-    pub locks: Locks,
+    pub maildrops: Maildrops,
     pub security: Security,
     pub limits: Limits,
     pub shutdown: Shutdown,
@@ -125,7 +123,7 @@ async fn serve(connection: Connection, client: &Client, context: &Context, summa
     };
     let transaction = Transaction::new(connection, maildrop, client, context);
     match transaction.run(summary).await {
-        Ok(update) => update.run(summary).await,
+        Ok(update) => update.run(summary, context.shutdown.draining()).await,
         Err(end) => end,
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Transaction<'a> {
                 } else {
                     drop(self.connection);
                 }
-                self.maildrop.abandon().await;
+                self.maildrop.abandon(shutdown.draining()).await;
                 Err(end)
             }
         }
@@ -95,7 +95,7 @@ impl<'a> Transaction<'a> {
                 Err(error) => failure::reply(&error),
             },
             Command::Uidl(Some(number)) => match self.maildrop.view().get(number) {
-                Ok(entry) => Reply::ok(format!("{number} {}", self.maildrop.unique_id(entry.uid))),
+                Ok(entry) => Reply::ok(format!("{number} {}", self.maildrop.unique_id(entry))),
                 Err(error) => failure::reply(&error),
             },
             Command::Retr(number) => return self.retrieve(number, summary).await,
@@ -134,7 +134,7 @@ impl<'a> Transaction<'a> {
             // Writing into a String cannot fail.
             let _ = match listing {
                 Listing::Scan => write!(row, "{number} {}\r\n", entry.size),
-                Listing::UniqueId => write!(row, "{number} {}\r\n", self.maildrop.unique_id(entry.uid)),
+                Listing::UniqueId => write!(row, "{number} {}\r\n", self.maildrop.unique_id(entry)),
             };
             self.connection.output().extend_from_slice(row.as_bytes());
             self.connection.flush_full().await?;

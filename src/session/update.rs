@@ -17,8 +17,9 @@ impl Update {
     }
 
     /// Removes what was marked, answers, frees the maildrop. Carried out also when the client
-    /// has closed without waiting for the answer: its QUIT was received.
-    pub async fn run(mut self, summary: &mut Summary) -> End {
+    /// has closed without waiting for the answer: its QUIT was received. What goes on behind the
+    /// answer is cut short when `hurry` resolves.
+    pub async fn run(mut self, summary: &mut Summary, hurry: impl Future<Output = ()>) -> End {
         let (removed, closing) = self.maildrop.update().await;
         let (reply, end) = match removed {
             Ok(removed) => {
@@ -29,7 +30,7 @@ impl Update {
         };
         // The update is done whether or not the client hears of it.
         let _ = self.connection.reply(&reply).await;
-        tokio::join!(self.connection.close(), closing.finish());
+        tokio::join!(self.connection.close(), closing.finish(hurry));
         end
     }
 }

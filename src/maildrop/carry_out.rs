@@ -1,0 +1,270 @@
+//! The removal journal carried out: act on exactly what it names and is still there, look whether
+//! it is done, clear it. The same for QUIT, for what a crash left behind, and for what has become
+//! due.
+
+use std::collections::HashMap;
+
+use super::error::Error;
+use super::keys;
+use super::link::{Link, Place};
+use super::{Maildrop, Result, relocate};
+use crate::failpoint;
+use crate::fingerprint::Fingerprint;
+use crate::ids::Uid;
+use crate::store::{Action, Copied, Deletion, MailboxId, Outcome, State, Store, now};
+use crate::upstream::{Access, FolderName, live_uids, uid_sets};
+
+/// How far it came.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// Messages that are still in the journal though they are due.
+    pub unfinished: usize,
+    /// What was in the way first.
+    pub error: Option<Error>,
+}
+
+/// Carries out what this session has just journaled: `marked`, by folder.
+pub(super) async fn own(maildrop: &mut Maildrop, marked: &[Vec<Uid>]) -> Carried {
+    let Maildrop { link, store, turns, folders, login, .. } = maildrop;
+    let own = |deletion: &Deletion| {
+        let here = |(folder, uids): (&super::Folder, &Vec<Uid>)| {
+            folder.name == deletion.name
+                && folder.place.validity == deletion.validity
+                && uids.binary_search(&deletion.uid).is_ok()
+        };
+        deletion.login == *login && folders.iter().zip(marked).any(here)
+    };
+    due(link, store, turns, own).await
+}
+
+/// Carries out what is due in the account's journal and `wanted`, one user at a time: two that did
+/// the same would copy twice.
+pub async fn due(
+    link: &mut Link,
+    store: &Store,
+    turns: &super::Turns,
+    wanted: impl Fn(&Deletion) -> bool,
+) -> Carried {
+    let (upstream, username) =
+        (link.account().connector.upstream().name.clone(), link.account().username.clone());
+    let _turn = turns.take(&upstream, &username).await;
+    let mut journal = match store.pending(&upstream, &username).await {
+        Ok(journal) => journal,
+        Err(error) => return Carried { unfinished: 1, error: Some(error.into()) },
+    };
+    let at = now();
+    journal.retain(|deletion| deletion.due_at <= at && wanted(deletion));
+    let mut carried = Carried::default();
+    for group in groups(journal) {
+        let done = carry_out(link, store, &group).await;
+        carried.unfinished += group.len() - done.finished;
+        carried.error = carried.error.or(done.error);
+    }
+    carried
+}
+
+/// What belongs into one flight: the same folder, action and target.
+fn groups(journal: Vec<Deletion>) -> Vec<Vec<Deletion>> {
+    let mut groups: Vec<Vec<Deletion>> = Vec::new();
+    for deletion in journal {
+        let alike = |group: &&mut Vec<Deletion>| {
+            group.first().is_some_and(|first| {
+                (&first.name, first.validity, first.action, &first.target, &first.login)
+                    == (&deletion.name, deletion.validity, deletion.action, &deletion.target, &deletion.login)
+            })
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(deletion),
+            None => groups.push(vec![deletion]),
+        }
+    }
+    groups
+}
+
+struct Done {
+    finished: usize,
+    error: Option<Error>,
+}
+
+async fn carry_out(link: &mut Link, store: &Store, group: &[Deletion]) -> Done {
+    let Some(first) = group.first() else { return Done { finished: 0, error: None } };
+    let Some(folder) = FolderName::from_wire(first.name.folder.as_bytes()) else {
+        return Done { finished: 0, error: Some(Error::ValidityChanged) };
+    };
+    let place = Place { folder, validity: first.validity, access: Access::ReadWrite };
+    let mailbox = match store.current_mailbox(&first.name).await {
+        Ok(Some(mailbox)) => mailbox.id,
+        Ok(None) => return Done { finished: 0, error: Some(Error::ValidityChanged) },
+        Err(error) => return Done { finished: 0, error: Some(error.into()) },
+    };
+    let (known, copies) = (HashMap::new(), HashMap::new());
+    let mut attempt = Attempt { link, store, place, mailbox, group, known, copies };
+    let looked = match attempt.look().await {
+        // A broken connection is made again, and Cyrus says NO once when something has just gone.
+        Err(Error::Upstream(_)) => attempt.look().await,
+        looked => looked,
+    };
+    match looked {
+        Ok(live) => attempt.act_and_settle(live).await,
+        Err(Error::ValidityChanged) => attempt.drop_all().await,
+        Err(error) => Done { finished: 0, error: Some(error) },
+    }
+}
+
+/// One group on its way.
+struct Attempt<'a> {
+    link: &'a mut Link,
+    store: &'a Store,
+    place: Place,
+    mailbox: MailboxId,
+    group: &'a [Deletion],
+    /// What the live messages are, for the trail and for telling copies.
+    known: HashMap<Uid, Fingerprint>,
+    copies: HashMap<Uid, Copied>,
+}
+
+impl Attempt<'_> {
+    /// Which of the group's messages are there, seen with a fresh look, and what they are.
+    async fn look(&mut self) -> Result<Vec<Uid>> {
+        let live = self.live().await?;
+        let mut keys = self.store.keys_of(self.mailbox, &live).await?;
+        let unknown = |uid: &&Uid| keys.binary_search_by_key(*uid, |key| key.uid).is_err();
+        let unknown: Vec<Uid> = live.iter().filter(unknown).copied().collect();
+        keys.extend(keys::fetch(self.link, &self.place, &unknown).await?);
+        self.known.extend(keys.into_iter().map(|key| (key.uid, key.fingerprint)));
+        failpoint::reached("identified");
+        Ok(live)
+    }
+
+    async fn live(&mut self) -> Result<Vec<Uid>> {
+        let mut uids: Vec<Uid> = self.group.iter().map(|deletion| deletion.uid).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        Ok(live_uids(self.link.writable(&self.place).await?, &uids).await?)
+    }
+
+    async fn act_and_settle(&mut self, live: Vec<Uid>) -> Done {
+        let acted = self.act(&live).await;
+        failpoint::reached("acted");
+        // Over a new connection if the old one broke.
+        let left = match self.live().await {
+            Ok(left) => left,
+            Err(error) => match self.live().await {
+                Ok(left) => left,
+                Err(_) => return Done { finished: 0, error: Some(acted.err().unwrap_or(error)) },
+            },
+        };
+        failpoint::reached("verified");
+        let settled = self.settle(&live, &left, acted.is_ok()).await;
+        failpoint::reached("settled");
+        match (acted, settled) {
+            (Err(error), Ok(finished)) => Done { finished, error: Some(error) },
+            (Ok(()), Ok(finished)) => {
+                let error = (finished < self.group.len()).then_some(Error::Kept);
+                Done { finished, error }
+            }
+            (_, Err(error)) => Done { finished: 0, error: Some(error) },
+        }
+    }
+
+    /// Notes in the journal that these are going to be done; a crash behind it is told by that.
+    async fn begin(&self, uids: &[Uid], copies: Option<Copied>) -> Result<()> {
+        let begun = self.group.iter().filter(|deletion| uids.binary_search(&deletion.uid).is_ok());
+        let begun: Vec<_> = begun.map(|deletion| (deletion.id, self.known.get(&deletion.uid))).collect();
+        self.store.note_acting(&begun, copies).await?;
+        failpoint::reached("begun");
+        Ok(())
+    }
+
+    async fn act(&mut self, live: &[Uid]) -> Result<()> {
+        let target = self.group.first().and_then(|first| first.target.as_deref());
+        let target = target.and_then(|target| FolderName::from_wire(target.as_bytes()));
+        match (self.group.first().map(|first| first.action), target) {
+            (Some(Action::Trash | Action::Archive), Some(target)) => self.relocate(live, &target).await,
+            (Some(Action::Expunge), _) => {
+                self.begin(live, None).await?;
+                relocate::expunge(self.link, &self.place, live).await
+            }
+            (Some(Action::Flag), _) => self.flag(live).await,
+            // Hiding is done with its journal entry, and a move needs a target.
+            (Some(Action::Hide | Action::Trash | Action::Archive) | None, _) => Ok(()),
+        }
+    }
+
+    async fn flag(&mut self, live: &[Uid]) -> Result<()> {
+        self.begin(live, None).await?;
+        for set in uid_sets(live) {
+            self.link.writable(&self.place).await?.store(&set, "+FLAGS.SILENT (\\Deleted)").await?;
+        }
+        Ok(())
+    }
+
+    async fn relocate(&mut self, live: &[Uid], target: &FolderName) -> Result<()> {
+        if self.link.capabilities().has("MOVE") {
+            self.begin(live, None).await?;
+            return relocate::by_move(self.link, &self.place, live, target, &mut self.copies).await;
+        }
+        let started: HashMap<Uid, Copied> = self
+            .group
+            .iter()
+            .filter(|deletion| deletion.state == State::Acting)
+            .filter_map(|deletion| Some((deletion.uid, deletion.copy?)))
+            .collect();
+        let found = relocate::find_copies(self.link, target, live, &started, &self.known).await?;
+        let missing: Vec<Uid> = live.iter().filter(|uid| !found.contains_key(uid)).copied().collect();
+        self.copies.extend(found);
+        if !missing.is_empty() {
+            let status = self.link.connected().await?.status(target).await?;
+            let from = Copied { validity: status.validity, uid: status.uid_next };
+            self.begin(&missing, Some(from)).await?;
+            relocate::copy(self.link, &self.place, &missing, target, &mut self.copies).await?;
+            failpoint::reached("copied");
+        }
+        relocate::expunge(self.link, &self.place, live).await
+    }
+
+    /// Clears the journal of what is done; what is not stays in it.
+    async fn settle(&self, live: &[Uid], left: &[Uid], acted: bool) -> Result<usize> {
+        let stays = |uid: &Uid| left.binary_search(uid).is_ok();
+        let flagged = self.group.first().is_some_and(|first| first.action == Action::Flag);
+        let mut outcomes = Vec::new();
+        let mut to_hide = Vec::new();
+        for deletion in self.group {
+            let uid = &deletion.uid;
+            let state = if live.binary_search(uid).is_err() {
+                // What was begun was done, by an attempt that did not live to clear the journal.
+                if deletion.state == State::Acting { State::Done } else { State::Gone }
+            } else if !stays(uid) {
+                State::Done
+            } else if flagged && acted {
+                to_hide.push(*uid);
+                State::Done
+            } else {
+                continue;
+            };
+            outcomes.push(Outcome { id: deletion.id, state, copy: self.copies.get(uid).copied() });
+        }
+        let Some(first) = self.group.first() else { return Ok(0) };
+        let hide = (!to_hide.is_empty()).then_some((self.mailbox, first.login.as_str(), to_hide.as_slice()));
+        self.store.settle(&outcomes, hide).await?;
+        Ok(outcomes.len())
+    }
+
+    /// The server has made the mailbox anew: these UIDs mean nothing any more.
+    async fn drop_all(&self) -> Done {
+        let outcomes: Vec<Outcome> = self
+            .group
+            .iter()
+            .map(|deletion| Outcome { id: deletion.id, state: State::Dropped, copy: None })
+            .collect();
+        tracing::warn!(
+            folder = %self.place.folder, messages = outcomes.len(),
+            "deletions are given up: the mail server has made the mailbox anew"
+        );
+        let error = match self.store.settle(&outcomes, None).await {
+            Ok(()) => Error::ValidityChanged,
+            Err(error) => error.into(),
+        };
+        Done { finished: 0, error: Some(error) }
+    }
+}

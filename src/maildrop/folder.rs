@@ -1,0 +1,165 @@
+//! One folder of a maildrop: its listing, and what this login sees of it.
+
+use super::error::Error;
+use super::link::{Link, Place};
+use super::unique_ids::UniqueIds;
+use super::{keys, renumbering};
+use crate::config;
+use crate::ids::{Octets, Uid};
+use crate::store::{CachedListing, CachedRow, Deletion, MailboxId, MailboxName, Opened, Store, now};
+use crate::upstream::{Access, Extra, FolderName, Mailbox, Row};
+
+/// A folder as it was at login.
+#[derive(Debug)]
+pub struct Folder {
+    pub place: Place,
+    pub name: MailboxName,
+    pub id: MailboxId,
+    pub ids: UniqueIds,
+    /// How many messages it has, seen or not, and the last one's UID.
+    pub extent: (usize, Option<Uid>),
+}
+
+/// Names a folder of a link's account in the store.
+pub fn mailbox_name(link: &Link, folder: &FolderName) -> MailboxName {
+    MailboxName {
+        upstream: link.account().connector.upstream().name.clone(),
+        username: link.account().username.clone(),
+        folder: folder.as_wire().to_owned(),
+    }
+}
+
+/// Selects and lists a folder.
+pub async fn scan(
+    link: &mut Link,
+    folder: &FolderName,
+    access: Access,
+    settings: &config::Maildrop,
+) -> Result<(Mailbox, Vec<Row>), Error> {
+    let extra = Extra { flags: settings.only_unseen, internal_date: !settings.max_age.is_zero() };
+    link.scan(folder, access, extra).await
+}
+
+/// Freezes a scanned folder: who its messages are, and which of them this login sees, with their
+/// sizes. `pending` are the account's deletions that are not done yet.
+pub async fn freeze(
+    link: &mut Link,
+    store: &Store,
+    settings: &config::Maildrop,
+    folder: &FolderName,
+    access: Access,
+    (mailbox, rows): (Mailbox, Vec<Row>),
+    pending: &[Deletion],
+) -> Result<(Folder, Vec<(Uid, Octets)>), Error> {
+    let name = mailbox_name(link, folder);
+    let login = link.account().login.clone();
+    let place = Place { folder: folder.clone(), validity: mailbox.validity, access };
+    let id = match store.mailbox(&name, mailbox.validity).await? {
+        Opened::Current(id) => id,
+        Opened::Renumbered { id, former } => {
+            let renumbered = renumbering::Renumbered { name: &name, place: &place, id, former };
+            renumbering::carry_over(link, store, &renumbered, &rows, settings.max_new_share).await?;
+            id
+        }
+    };
+    let cached = store.listing(id).await?;
+    let sized = with_counted(&rows, cached.as_ref().map_or(&[], |listing| &listing.rows));
+    keep_listing(store, id, &mailbox, cached, &sized, &login).await;
+
+    let hidden = store.hidden(id, &login).await?;
+    let mut unseen: Vec<Uid> = hidden.clone();
+    let waiting = pending.iter().filter(|deletion| {
+        deletion.login == login && deletion.name == name && deletion.validity == mailbox.validity
+    });
+    unseen.extend(waiting.map(|deletion| deletion.uid));
+    unseen.sort_unstable();
+    let lowest = watermark(store, id, &login, settings.newest, &rows).await?;
+    // A clock far off the mark must not empty a maildrop.
+    let oldest = match i64::try_from(settings.max_age.as_secs()) {
+        Ok(age) if age > 0 => now().saturating_sub(age),
+        _ => i64::MIN,
+    };
+    let seen_by_login = |row: &Row| {
+        unseen.binary_search(&row.uid).is_err()
+            && lowest.is_none_or(|lowest| row.uid >= lowest)
+            && !(settings.only_unseen && row.seen)
+            && (row.internal_date == 0 || row.internal_date >= oldest)
+    };
+    let visible = rows
+        .iter()
+        .zip(&sized)
+        .filter(|(row, _)| seen_by_login(row))
+        .map(|(_, sized)| (sized.uid, sized.size));
+    let visible: Vec<(Uid, Octets)> = visible.collect();
+
+    let mut ids = UniqueIds::load(store, id, settings.unique_id, folder, mailbox.validity).await?;
+    let uids: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
+    let assigned = keys::assign_unique_ids(link, &place, &mut ids, &uids).await?;
+    if !assigned.is_empty() {
+        store.assign(id, settings.unique_id.name(), &assigned).await?;
+    }
+    // Tidying: a failure costs nothing but the room, and shows again at the next login.
+    let gone: Vec<Uid> = hidden.into_iter().filter(|uid| uids.binary_search(uid).is_err()).collect();
+    if !gone.is_empty()
+        && let Err(error) = store.forget(id, &gone).await
+    {
+        tracing::warn!(%login, %error, "stale notes stay in the state database");
+    }
+    let extent = (uids.len(), uids.last().copied());
+    Ok((Folder { place, name, id, ids, extent }, visible))
+}
+
+/// The rows with the sizes that were counted in place of those announced.
+fn with_counted(rows: &[Row], cached: &[CachedRow]) -> Vec<CachedRow> {
+    let sized = |row: &Row| match cached.binary_search_by_key(&row.uid, |known| known.uid) {
+        Ok(at) if cached[at].counted => cached[at],
+        _ => CachedRow { uid: row.uid, size: row.size, counted: false },
+    };
+    rows.iter().map(sized).collect()
+}
+
+/// Keeps the listing if it differs from the cached one. It is a cache: a failure is logged only.
+async fn keep_listing(
+    store: &Store,
+    id: MailboxId,
+    mailbox: &Mailbox,
+    cached: Option<CachedListing>,
+    rows: &[CachedRow],
+    login: &str,
+) {
+    if cached.is_some_and(|cached| cached.rows == rows && cached.uid_next == mailbox.uid_next) {
+        return;
+    }
+    let listing = CachedListing {
+        uid_next: mailbox.uid_next,
+        highest_modseq: mailbox.highest_modseq,
+        rows: rows.to_vec(),
+        listed_at: 0,
+    };
+    if let Err(error) = store.keep_listing(id, &listing).await {
+        tracing::warn!(%login, %error, "the listing is not kept");
+    }
+}
+
+/// The lowest UID that `newest` lets through. It only rises, or a message that a client has
+/// forgotten would come back when newer ones are removed elsewhere.
+async fn watermark(
+    store: &Store,
+    id: MailboxId,
+    login: &str,
+    newest: u32,
+    rows: &[Row],
+) -> Result<Option<Uid>, Error> {
+    if newest == 0 {
+        return Ok(None);
+    }
+    let kept =
+        store.watermark(id, login).await?.filter(|(setting, _)| *setting == newest).map(|(_, uid)| uid);
+    let from = rows.len().checked_sub(newest as usize);
+    let now = from.and_then(|from| rows.get(from)).map(|row| row.uid);
+    let lowest = kept.max(now);
+    if let Some(lowest) = lowest.filter(|_| lowest != kept) {
+        store.set_watermark(id, login, newest, lowest).await?;
+    }
+    Ok(lowest)
+}

@@ -1,0 +1,70 @@
+//! A mailbox made anew by its server (UIDVALIDITY changed): what was known of its messages passes
+//! on to those that can be recognised, or the login is refused.
+
+use super::error::Error;
+use super::keys;
+use super::link::{Link, Place};
+use super::matching::matched;
+use crate::config::Share;
+use crate::fingerprint::Key;
+use crate::ids::Uid;
+use crate::store::{Former, MailboxId, MailboxName, Store};
+use crate::upstream::Row;
+
+/// Which mailbox, and what it was before.
+pub struct Renumbered<'a> {
+    pub name: &'a MailboxName,
+    pub place: &'a Place,
+    pub id: MailboxId,
+    pub former: Former,
+}
+
+/// Recognises messages and lets what is known of them pass on. When more than `share` of the
+/// mailbox might be known messages that would look new, nothing is passed on and the login fails:
+/// a mass download cannot be taken back. What was learnt is kept, so that the next try is quick.
+pub async fn carry_over(
+    link: &mut Link,
+    store: &Store,
+    renumbered: &Renumbered<'_>,
+    rows: &[Row],
+    share: Share,
+) -> Result<(), Error> {
+    let Renumbered { name, place, id, former } = renumbered;
+    tracing::warn!(
+        login = %link.account().login, folder = %place.folder, was = %former.validity, now = %place.validity,
+        "the mail server has made a mailbox anew; its messages are looked for by their headers"
+    );
+    let old = store.keys(former.id).await?;
+    let uids: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
+    if !old.is_empty() {
+        let unknown = keys::missing(store, *id, &uids, usize::MAX).await?;
+        keys::learn(link, place, store, *id, &unknown).await?;
+    }
+    let new: Vec<Key> = store.keys(*id).await?;
+    let pairs = matched(&old, &new);
+    let former_messages = former.messages.max(old.len());
+    // A message looks new wrongly only if there is a former one that it may be.
+    let unmatched = former_messages.saturating_sub(pairs.len()).min(rows.len().saturating_sub(pairs.len()));
+    if unmatched > share.of(rows.len()) {
+        let accepted = store.renumbering(name).await?;
+        let accepted = accepted.is_some_and(|known| known.accepted && known.validity == place.validity);
+        if !accepted {
+            let counts = [former_messages, rows.len(), unmatched];
+            store.refuse_renumbering(name, place.validity, counts).await?;
+            let error = Error::Unrecognised {
+                login: link.account().login.clone(),
+                folder: place.folder.clone(),
+                unmatched,
+                messages: rows.len(),
+            };
+            tracing::error!(%error, "login refused");
+            return Err(error);
+        }
+    }
+    store.succeed(name, *former, *id, &pairs).await?;
+    tracing::warn!(
+        login = %link.account().login, folder = %place.folder, recognised = pairs.len(), new = rows.len() - pairs.len(),
+        "the mailbox made anew is in use"
+    );
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The unique ids of a folder's messages (RFC 1939 §7, UIDL): derived, with stored exceptions.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use super::Result;
+use super::unique_id::{Deriver, UniqueId};
+use crate::config::UniqueIdScheme;
+use crate::ids::{Uid, UidValidity};
+use crate::store::{MailboxId, Origin, Store};
+use crate::upstream::FolderName;
+
+/// What a folder's unique ids are made from.
+#[derive(Debug)]
+pub struct UniqueIds {
+    scheme: UniqueIdScheme,
+    deriver: Deriver,
+    validity: UidValidity,
+    /// Both ascend by UID.
+    origins: Vec<(Uid, Origin)>,
+    assigned: Vec<(Uid, String)>,
+}
+
+/// A unique id to be written out.
+#[derive(Debug, Clone, Copy)]
+pub enum Shown<'a> {
+    Assigned(&'a str),
+    /// From the numbers under which the message was first seen, if those were others.
+    Derived(UniqueId, Option<Origin>),
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assigned(text) => f.write_str(text),
+            Self::Derived(id, _) => id.fmt(f),
+        }
+    }
+}
+
+impl UniqueIds {
+    /// Reads the exceptions of a mailbox.
+    pub async fn load(
+        store: &Store,
+        id: MailboxId,
+        scheme: UniqueIdScheme,
+        folder: &FolderName,
+        validity: UidValidity,
+    ) -> Result<Self> {
+        Ok(Self {
+            scheme,
+            deriver: Deriver::new(scheme, folder.as_wire()),
+            validity,
+            origins: store.origins(id).await?,
+            assigned: store.assigned(id, scheme.name()).await?,
+        })
+    }
+
+    /// How ids are made.
+    pub fn scheme(&self) -> UniqueIdScheme {
+        self.scheme
+    }
+
+    /// The unique id of a message.
+    pub fn of(&self, uid: Uid) -> Shown<'_> {
+        if let Ok(at) = self.assigned.binary_search_by_key(&uid, |(uid, _)| *uid) {
+            return Shown::Assigned(&self.assigned[at].1);
+        }
+        match self.origins.binary_search_by_key(&uid, |(uid, _)| *uid) {
+            Ok(at) => {
+                let origin = self.origins[at].1;
+                Shown::Derived(self.deriver.id(origin.validity, origin.uid), Some(origin))
+            }
+            Err(_) => Shown::Derived(self.deriver.id(self.validity, uid), None),
+        }
+    }
+
+    /// An id that does not derive from numbers, as it is written in this folder.
+    pub fn stored(&self, id: &str) -> String {
+        self.deriver.stored(id)
+    }
+
+    /// Takes in ids that were just assigned, ascending by UID.
+    pub fn add(&mut self, assigned: &[(Uid, String)]) {
+        self.assigned.extend_from_slice(assigned);
+        self.assigned.sort_by_key(|(uid, _)| *uid);
+    }
+
+    /// Those of `uids` without an assigned id.
+    pub fn unassigned(&self, uids: &[Uid]) -> Vec<Uid> {
+        let missing = |uid: &&Uid| self.assigned.binary_search_by_key(*uid, |(uid, _)| *uid).is_err();
+        uids.iter().filter(missing).copied().collect()
+    }
+
+    /// Whether `text` is assigned to a message here.
+    pub fn has_assigned(&self, text: &str) -> bool {
+        self.assigned.iter().any(|(_, assigned)| assigned == text)
+    }
+
+    /// Messages whose derived id is another's: a UIDVALIDITY that comes back, as after a restore
+    /// of the mail server, makes numbers that were used before. They get an id of their own.
+    pub fn collisions(&self, uids: &[Uid]) -> Vec<(Uid, String)> {
+        let here = self.origins.iter().filter(|(_, origin)| origin.validity == self.validity);
+        let taken: HashSet<Uid> = here.map(|(_, origin)| origin.uid).collect();
+        if taken.is_empty() {
+            return Vec::new();
+        }
+        let own = |uid: &Uid| self.origins.binary_search_by_key(uid, |(uid, _)| *uid).is_ok();
+        let colliding = self.unassigned(uids).into_iter().filter(|uid| taken.contains(uid) && !own(uid));
+        colliding.map(|uid| (uid, format!("{}-again", self.of(uid)))).collect()
+    }
+}

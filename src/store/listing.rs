@@ -1,0 +1,148 @@
+//! The cache: a mailbox's UIDs and sizes as its last listing had them, in one blob.
+
+use sqlx::Row as _;
+
+use super::{MailboxId, Result, Store, now, number};
+use crate::ids::{Octets, Uid};
+
+/// A listing as it was; ascending by UID.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CachedListing {
+    pub uid_next: Option<Uid>,
+    pub highest_modseq: Option<u64>,
+    pub rows: Vec<CachedRow>,
+    /// Seconds since 1970; set when it is stored.
+    pub listed_at: i64,
+}
+
+/// One message of a cached listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachedRow {
+    pub uid: Uid,
+    pub size: Octets,
+    /// The size was counted while the whole message was sent; else it is RFC822.SIZE.
+    pub counted: bool,
+}
+
+/// The blob's form; another one is read as no listing.
+const FORM: u8 = 1;
+/// UID in 4 octets, then 8 of size with `counted` in the highest bit; both little-endian.
+const ROW: usize = 12;
+const COUNTED: u64 = 1 << 63;
+
+impl Store {
+    /// The cached listing; `None` if there is none, or none that can be read.
+    pub async fn listing(&self, mailbox: MailboxId) -> Result<Option<CachedListing>> {
+        let row = sqlx::query(
+            "SELECT listed_at, uid_next, highest_modseq, messages FROM listing WHERE mailbox = $1",
+        )
+        .bind(mailbox.0)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let highest_modseq: Option<i64> = row.try_get("highest_modseq")?;
+        let Some(rows) = decode(row.try_get("messages")?) else { return Ok(None) };
+        Ok(Some(CachedListing {
+            uid_next: number(&row, "uid_next")?.and_then(Uid::new),
+            highest_modseq: highest_modseq.map(i64::unsigned_abs),
+            rows,
+            listed_at: row.try_get("listed_at")?,
+        }))
+    }
+
+    /// Keeps a listing in place of the one before.
+    pub async fn keep_listing(&self, mailbox: MailboxId, listing: &CachedListing) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO listing (mailbox, listed_at, uid_next, highest_modseq, messages) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (mailbox) DO UPDATE SET listed_at = excluded.listed_at, uid_next = excluded.uid_next, \
+             highest_modseq = excluded.highest_modseq, messages = excluded.messages",
+        )
+        .bind(mailbox.0)
+        .bind(now())
+        .bind(listing.uid_next.map(|uid| i64::from(uid.get())))
+        .bind(listing.highest_modseq.map(|modseq| i64::try_from(modseq).unwrap_or(i64::MAX)))
+        .bind(encode(&listing.rows))
+        .execute(&mut *transaction)
+        .await?;
+        // Apart from the cache: it tells how much is at stake when the mailbox is made anew.
+        sqlx::query("UPDATE mailbox SET messages = $1 WHERE id = $2")
+            .bind(i64::try_from(listing.rows.len()).unwrap_or(i64::MAX))
+            .bind(mailbox.0)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Empties the cache: the next logins list anew. Unique ids, hidden messages and what is
+    /// being deleted stay. Returns how many listings there were.
+    pub async fn clear_cache(&self) -> Result<u64> {
+        Ok(sqlx::query("DELETE FROM listing").execute(&self.pool).await?.rows_affected())
+    }
+}
+
+fn encode(rows: &[CachedRow]) -> Vec<u8> {
+    let mut blob = Vec::with_capacity(1 + rows.len() * ROW);
+    blob.push(FORM);
+    for row in rows {
+        let counted = if row.counted { COUNTED } else { 0 };
+        blob.extend_from_slice(&row.uid.get().to_le_bytes());
+        blob.extend_from_slice(&(row.size.0 & !COUNTED | counted).to_le_bytes());
+    }
+    blob
+}
+
+fn decode(blob: &[u8]) -> Option<Vec<CachedRow>> {
+    let (&FORM, rows) = blob.split_first()? else { return None };
+    let (rows, rest) = rows.as_chunks::<ROW>();
+    let rows: Option<Vec<CachedRow>> = rows.iter().map(row).collect();
+    rows.filter(|rows| rest.is_empty() && rows.windows(2).all(|pair| pair[0].uid < pair[1].uid))
+}
+
+fn row(octets: &[u8; ROW]) -> Option<CachedRow> {
+    let (uid, size) = octets.split_at(4);
+    let size = u64::from_le_bytes(size.try_into().ok()?);
+    Some(CachedRow {
+        uid: Uid::new(u32::from_le_bytes(uid.try_into().ok()?))?,
+        size: Octets(size & !COUNTED),
+        counted: size & COUNTED != 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_listing_comes_back_as_it_was(
+            rows in proptest::collection::btree_map(1u32.., (0..COUNTED, any::<bool>()), 0..50),
+        ) {
+            let rows: Vec<CachedRow> = rows
+                .into_iter()
+                .filter_map(|(uid, (size, counted))| {
+                    Some(CachedRow { uid: Uid::new(uid)?, size: Octets(size), counted })
+                })
+                .collect();
+            prop_assert_eq!(decode(&encode(&rows)), Some(rows));
+        }
+
+        #[test]
+        fn any_octets_are_read_without_harm(blob in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = decode(&blob);
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_no_listing() {
+        let uid = |number| Uid::new(number).expect("not zero");
+        let row = |number| CachedRow { uid: uid(number), size: Octets(5), counted: false };
+        let good = encode(&[row(1), row(2)]);
+        assert!(decode(&good).is_some());
+        assert_eq!(decode(&good[..good.len() - 1]), None);
+        assert_eq!(decode(&encode(&[row(2), row(1)])), None);
+        assert_eq!(decode(&[9]), None);
+        assert_eq!(decode(&[]), None);
+    }
+}

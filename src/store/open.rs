@@ -1,0 +1,178 @@
+//! From a path to an open database: made, checked, brought up to date, or refused in clear words.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use sqlx::{Row as _, SqlSafeStr as _};
+
+use super::error::Error;
+use super::{Result, Store};
+use crate::config::Database;
+
+impl Store {
+    /// Opens the database, makes it if it is missing and brings its tables up to date. What is
+    /// damaged or cannot be written is told now, not when mail hangs on it.
+    pub async fn open(database: &Database) -> Result<Self> {
+        if let Database::File(path) = database {
+            make_folder(path)?;
+            make_private(path)?;
+        }
+        connect(database).await
+    }
+
+    /// Opens a database that is there already, for commands that only look or mend.
+    pub async fn open_existing(database: &Database) -> Result<Self> {
+        match database {
+            Database::Memory => Err(Error::InMemory),
+            Database::File(path) if !path.exists() => {
+                Err(Error::Missing { path: path.display().to_string() })
+            }
+            Database::File(_) => connect(database).await,
+        }
+    }
+}
+
+async fn connect(database: &Database) -> Result<Store> {
+    let (options, path, connections) = match database {
+        // It lives in its one connection.
+        Database::Memory => (SqliteConnectOptions::new().in_memory(true), ":memory:".to_owned(), 1),
+        Database::File(path) => {
+            let options = SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal);
+            (options, path.display().to_string(), 4)
+        }
+    };
+    let options = options.foreign_keys(true).busy_timeout(Duration::from_secs(10));
+    let pool = SqlitePoolOptions::new()
+        .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options)
+        .await
+        .map_err(|source| refused(&path, source))?;
+    check(&pool, &path).await?;
+    let writable = async { pool.begin_with("BEGIN IMMEDIATE").await?.rollback().await };
+    writable.await.map_err(|source| Error::Unwritable { path: path.clone(), source })?;
+    migrations().run(&pool).await.map_err(|source| Error::Migrate { path: path.clone(), source })?;
+    Ok(Store { pool, path })
+}
+
+/// SQLite's own look for damage.
+pub(super) async fn check(pool: &SqlitePool, path: &str) -> Result<()> {
+    let rows = sqlx::query("PRAGMA quick_check(1)").fetch_all(pool).await;
+    let rows = rows.map_err(|source| refused(path, source))?;
+    let words: String = rows.first().map_or(Ok("ok".to_owned()), |row| row.try_get(0))?;
+    if words == "ok" { Ok(()) } else { Err(Error::Damaged { path: path.to_owned(), reason: words }) }
+}
+
+/// Tells a damaged file (SQLITE_CORRUPT, SQLITE_NOTADB) and one that cannot be written from the rest.
+fn refused(path: &str, source: sqlx::Error) -> Error {
+    let code = source.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    let primary = code.parse::<u32>().unwrap_or_default() & 0xff;
+    let path = path.to_owned();
+    match primary {
+        11 | 26 => Error::Damaged { path, reason: source.to_string() },
+        8 => Error::Unwritable { path, source },
+        _ => Error::Open { path, source },
+    }
+}
+
+fn migrations() -> Migrator {
+    let migration = |version, description: &'static str, sql: &'static str| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "mailboxes, hidden messages, counted sizes", include_str!("migrations/0001.sql")),
+        migration(2, "listings, unique ids, deletions", include_str!("migrations/0002.sql")),
+    ])
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder)
+            .map_err(|source| Error::Folder { path: folder.display().to_string(), source }),
+        None => Ok(()),
+    }
+}
+
+/// Makes a database that is not there yet readable by its owner only: it holds login names. What
+/// SQLite puts beside it gets the same mode.
+fn make_private(path: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(Error::Create { path: path.display().to_string(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn damage_is_told_in_clear_words() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.db");
+        std::fs::write(&path, vec![b'x'; 8192]).expect("written");
+        let error = Store::open(&Database::File(path.clone())).await.err().expect("refused");
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("No mail is"), "{error}");
+
+        std::fs::remove_file(&path).expect("removed");
+        let store = Store::open(&Database::File(path.clone())).await.expect("made anew");
+        store.check_integrity().await.expect("sound");
+        store.close().await;
+        // A page in the middle is overwritten, as by a failing disk.
+        let mut octets = std::fs::read(&path).expect("readable");
+        assert!(octets.len() > 3 * 4096);
+        octets[4096..2 * 4096].fill(0xa5);
+        std::fs::write(&path, octets).expect("written");
+        let error = Store::open(&Database::File(path)).await.err().expect("refused");
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_command_makes_no_database() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.db");
+        let error = Store::open_existing(&Database::File(path.clone())).await.err().expect("refused");
+        assert!(matches!(error, Error::Missing { .. }), "{error}");
+        assert!(!path.exists());
+        assert!(matches!(Store::open_existing(&Database::Memory).await, Err(Error::InMemory)));
+    }
+
+    #[tokio::test]
+    async fn an_older_database_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.expect("open");
+        let all = migrations();
+        let first: Vec<Migration> = all.iter().take(1).cloned().collect();
+        Migrator::with_migrations(first).run(&pool).await.expect("the first version");
+        sqlx::raw_sql(
+            "INSERT INTO mailbox VALUES (1, 'home', 'alice', 'INBOX', 7), (2, 'home', 'alice', 'INBOX', 8);
+             INSERT INTO hidden VALUES (1, 'alice', 3, 0), (2, 'alice', 5, 0);
+             INSERT INTO counted VALUES (2, 5, 100);",
+        )
+        .execute(&pool)
+        .await
+        .expect("rows");
+        pool.close().await;
+        let store = Store::open(&Database::File(path)).await.expect("migrated");
+        let rows = sqlx::query("SELECT uid_validity FROM mailbox WHERE current = 1")
+            .fetch_all(&store.pool)
+            .await
+            .expect("rows");
+        let newest: i64 = rows[0].try_get(0).expect("a number");
+        assert_eq!((rows.len(), newest), (1, 8));
+    }
+}
