@@ -1,9 +1,11 @@
 //! One folder of a maildrop: its listing, and what this login sees of it.
 
 use super::error::Error;
+use super::keys;
 use super::link::{Link, Place};
+use super::lock::Turns;
+use super::renumbering::{Renumbered, carry_over};
 use super::unique_ids::UniqueIds;
-use super::{keys, renumbering};
 use crate::config;
 use crate::ids::{Octets, Uid};
 use crate::store::{CachedListing, CachedRow, Deletion, MailboxId, MailboxName, Opened, Store, now};
@@ -45,9 +47,9 @@ pub async fn scan(
 pub async fn freeze(
     link: &mut Link,
     store: &Store,
+    turns: &Turns,
     settings: &config::Maildrop,
-    folder: &FolderName,
-    access: Access,
+    (folder, access): (&FolderName, Access),
     (mailbox, rows): (Mailbox, Vec<Row>),
     pending: &[Deletion],
 ) -> Result<(Folder, Vec<(Uid, Octets)>), Error> {
@@ -56,10 +58,17 @@ pub async fn freeze(
     let place = Place { folder: folder.clone(), validity: mailbox.validity, access };
     let id = match store.mailbox(&name, mailbox.validity).await? {
         Opened::Current(id) => id,
-        Opened::Renumbered { id, former } => {
-            let renumbered = renumbering::Renumbered { name: &name, place: &place, id, former };
-            renumbering::carry_over(link, store, &renumbered, &rows, settings.max_new_share).await?;
-            id
+        Opened::Renumbered { .. } => {
+            let _turn = turns.take(&name.upstream, &name.username).await;
+            // Another login may have done it while this one waited for its turn.
+            match store.mailbox(&name, mailbox.validity).await? {
+                Opened::Current(id) => id,
+                Opened::Renumbered { id, former } => {
+                    let renumbered = Renumbered { name: &name, place: &place, id, former };
+                    carry_over(link, store, &renumbered, &rows, settings.max_new_share).await?;
+                    id
+                }
+            }
         }
     };
     let cached = store.listing(id).await?;

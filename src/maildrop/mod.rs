@@ -40,7 +40,7 @@ pub use unique_ids::{Shown, UniqueIds};
 use crate::activity::Activity;
 use crate::config;
 use crate::ids::{MessageNumber, Uid};
-use crate::store::Store;
+use crate::store::{Action, Store};
 use crate::upstream::FolderName;
 use carry_out::Carried;
 use link::Link;
@@ -117,6 +117,7 @@ impl Maildrops {
                 Ok(Maildrop { link, folders, listing, store, turns, vault, plan, settings, login, lock })
             }
             Err(error) => {
+                drop(lock);
                 link.close().await;
                 Err(error)
             }
@@ -149,7 +150,8 @@ impl Maildrops {
             let scanned = folder::scan(link, &name, access, settings).await?;
             plan.suits(&name, scanned.0.read_only, link.capabilities(), link.server_id())?;
             let (folder, messages) =
-                folder::freeze(link, &self.store, settings, &name, access, scanned, &pending).await?;
+                folder::freeze(link, &self.store, &self.turns, settings, (&name, access), scanned, &pending)
+                    .await?;
             listing.append(at, &messages);
             folders.push(folder);
         }
@@ -229,16 +231,26 @@ impl Maildrop {
 
     /// Learns by what messages can be recognised under other UIDs, as far as that is not known.
     async fn learn(&mut self) -> Result<()> {
-        for folder in &self.folders {
+        for (at, folder) in self.folders.iter().enumerate() {
             if self.store.extent_of_keys(folder.id).await? == folder.extent {
                 continue;
             }
             let Some(listing) = self.store.listing(folder.id).await? else { continue };
-            let uids: Vec<Uid> = listing.rows.iter().map(|row| row.uid).collect();
+            let removed = if self.removes_at_once() { self.listing.deleted(at) } else { Vec::new() };
+            let uids = listing.rows.iter().map(|row| row.uid);
+            let uids: Vec<Uid> = uids.filter(|uid| removed.binary_search(uid).is_err()).collect();
             let missing = keys::missing(&self.store, folder.id, &uids, LEARN).await?;
             keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
         }
         Ok(())
+    }
+}
+
+impl Maildrop {
+    /// Whether what QUIT confirms has left its folder behind it.
+    fn removes_at_once(&self) -> bool {
+        let leaves = matches!(self.plan.action, Action::Trash | Action::Archive | Action::Expunge);
+        leaves && self.settings.delete_grace.is_zero()
     }
 }
 

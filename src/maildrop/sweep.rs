@@ -11,7 +11,7 @@ use super::link::Link;
 use super::{Maildrops, Result};
 use crate::shutdown::Shutdown;
 use crate::store::now;
-use crate::upstream::{self, Outcome};
+use crate::upstream;
 
 /// How often the journal is looked at: one query.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ impl Maildrops {
             if let Some(error) = error {
                 tracing::warn!(%upstream, %username, %error, "deletions that are due wait");
                 match error {
-                    Error::Upstream(upstream::Error::Login(status)) if status.outcome == Outcome::No => {
+                    Error::Upstream(upstream::Error::Login(status)) if status.rejects_credentials() => {
                         self.vault.forget(&upstream, &username);
                     }
                     _ => self.vault.postpone(&upstream, &username),

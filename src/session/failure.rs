@@ -70,33 +70,15 @@ fn upstream(error: &upstream::Error) -> Reply {
     }
 }
 
-/// A refused login (RFC 5530): without a code it is the password, as Cyrus, Courier and
-/// Exchange say it.
+/// A refused login (RFC 5530).
 fn login(status: &Status) -> Reply {
-    // Exchange says this while the mailbox is being moved.
-    if status.text.contains("User is authenticated but not connected") {
-        return Reply::coded(Code::SysTemp, format!("The mail server: {status}"));
+    if status.rejects_credentials() {
+        let words = status.text.strip_prefix("Authentication failed").unwrap_or(&status.text);
+        let words = words.trim_matches([' ', '.', ':']);
+        let separator = if words.is_empty() { "" } else { ": " };
+        return Reply::coded(Code::Auth, format!("Authentication failed{separator}{words}"));
     }
-    match &status.code {
-        None
-        | Some(Imap::AuthenticationFailed | Imap::AuthorizationFailed | Imap::Expired)
-        | Some(
-            Imap::NonExistent
-            | Imap::ExpungeIssued
-            | Imap::ReadOnly
-            | Imap::ReadWrite
-            | Imap::UidValidity(_)
-            | Imap::UidNext(_)
-            | Imap::HighestModSeq(_)
-            | Imap::PermanentFlags { .. }
-            | Imap::Capability(_)
-            | Imap::Other(_),
-        ) if status.outcome == upstream::Outcome::No => {
-            let words = status.text.strip_prefix("Authentication failed").unwrap_or(&status.text);
-            let words = words.trim_matches([' ', '.', ':']);
-            let separator = if words.is_empty() { "" } else { ": " };
-            Reply::coded(Code::Auth, format!("Authentication failed{separator}{words}"))
-        }
+    match status.code {
         Some(Imap::InUse) => Reply::coded(Code::InUse, format!("The mail server: {status}")),
         // Unavailable, limits, server bugs, BAD (Microsoft 365 throttles with it): it passes.
         _ => Reply::coded(Code::SysTemp, format!("The mail server cannot log in now: {status}")),

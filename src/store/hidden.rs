@@ -1,6 +1,6 @@
 //! Messages that a login does not see any more; they stay on the server.
 
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
 use super::{MailboxId, Result, Store, now, number, uid};
 use crate::ids::Uid;
@@ -80,15 +80,6 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    /// The logins that have hidden something in a mailbox.
-    pub async fn hiders(&self, mailbox: MailboxId) -> Result<Vec<String>> {
-        let rows = sqlx::query("SELECT DISTINCT login FROM hidden WHERE mailbox = $1 ORDER BY login")
-            .bind(mailbox.0)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 }
 

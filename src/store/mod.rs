@@ -6,6 +6,7 @@
 mod deletion;
 mod error;
 mod hidden;
+mod journal;
 mod key;
 mod listing;
 mod mailbox;

@@ -52,6 +52,31 @@ pub struct Status {
     pub text: String,
 }
 
+impl Status {
+    /// Whether a refused login is the credentials' fault (RFC 5530 §3): without a code it is the
+    /// password, as Cyrus, Courier and Exchange say it. Anything else passes.
+    pub fn rejects_credentials(&self) -> bool {
+        // Exchange says this while the mailbox is being moved.
+        if self.outcome != Outcome::No || self.text.contains("User is authenticated but not connected") {
+            return false;
+        }
+        match &self.code {
+            None | Some(Code::AuthenticationFailed | Code::AuthorizationFailed | Code::Expired) => true,
+            Some(
+                Code::Unavailable
+                | Code::Limit
+                | Code::OverQuota
+                | Code::ServerBug
+                | Code::ContactAdmin
+                | Code::InUse
+                | Code::Throttled,
+            ) => false,
+            // Codes that say nothing about a login.
+            Some(_) => true,
+        }
+    }
+}
+
 /// Words of a server that are kept for logs and replies.
 const MAX_TEXT: usize = 200;
 
