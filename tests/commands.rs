@@ -4,8 +4,9 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use imapsim::{Persona, Server};
+use imapsim::{Fault, Persona, Place, Server};
 use serde_json::Value;
 use support::bridge::Settings;
 use support::dovecot::PASSWORD;
@@ -244,6 +245,40 @@ async fn what_still_waits_is_called_off() {
     setting.restore(&["alice", "--all"]).await.expect(0);
     assert_eq!(setting.uidl("alice").await, ids);
     assert_eq!(setting.subjects("INBOX"), ["1", "2", "3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_called_off_at_the_last_moment_is_not_done() {
+    tokio::join!(
+        called_off("expunge", None),
+        called_off("trash", None),
+        called_off("trash", Some("MOVE")),
+        called_off("flag", None),
+    );
+}
+
+/// The bridge has read its journal and looks at the messages when one of them is called off.
+async fn called_off(policy: &str, without: Option<&str>) {
+    let lines = format!("on_delete = \"{policy}\"\ndelete_grace = \"1s\"");
+    let setting = Setting::new(3, &lines).await;
+    if let Some(capability) = without {
+        setting.sim.set_capability(capability, false);
+    }
+    let ids = setting.delete("alice", &[1, 2]).await;
+    // The sweep comes every 5 seconds; a login comes sooner.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    setting.sim.fault(Place::Select, Fault::Delay(Duration::from_secs(3)));
+    let (seen, ()) = tokio::join!(setting.uidl("alice"), async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        setting.restore(&["alice", &ids[0]]).await.expect(0);
+    });
+    let left = [ids[0].clone(), ids[2].clone()];
+    assert_eq!(seen, left, "{policy} {without:?}");
+    assert_eq!(setting.uidl("alice").await, left, "{policy} {without:?}");
+    let outcomes: Vec<String> = setting.list("alice").await.iter().map(|row| field(row, "outcome")).collect();
+    assert_eq!(outcomes[0], "restored", "{policy} {without:?}");
+    assert!(["removed", "moved", "flagged"].contains(&outcomes[1].as_str()), "{outcomes:?}");
+    assert!(!setting.sim.messages("alice", "INBOX")[0].flags.contains("\\Deleted"), "{policy}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
