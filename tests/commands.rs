@@ -458,3 +458,235 @@ async fn the_bridge_goes_on_beside_the_commands() {
     assert_eq!(restored.expect(0).lines().count(), 15);
     assert_eq!(setting.uidl("alice").await, ids);
 }
+
+async fn explained(setting: &Setting, login: &str, message: &str) -> Value {
+    setting.run(&["explain"], &[login, message, "--json"]).await.json(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_explained() {
+    let setting = Setting::new(4, "newest = 3").await;
+    let never = setting.run(&["explain"], &["alice"]).await;
+    assert!(never.expect(0).contains("INBOX: no login has opened it yet"), "{}", never.output);
+
+    setting.delete("alice", &[1]).await;
+    let facts = setting.run(&["explain"], &["alice", "--json"]).await.json(0);
+    assert_eq!((field(&facts, "upstream"), field(&facts, "username")), ("home".into(), "alice".into()));
+    assert_eq!(facts["settings"]["on_delete"], "hide");
+    assert_eq!(facts["settings"]["newest"], 3);
+    assert!(facts["message"].is_null());
+    let inbox = &facts["folders"][0];
+    assert_eq!(inbox["uid_validity"], setting.sim.uid_validity("alice", "INBOX"));
+    assert_eq!(
+        (&inbox["messages"], &inbox["hidden"], &inbox["below_newest"]),
+        (&4.into(), &1.into(), &1.into())
+    );
+    assert!(inbox["refused"].is_null() && inbox["listing_changed_at"].is_string(), "{inbox}");
+    let words = setting.run(&["explain"], &["alice"]).await;
+    assert!(words.expect(0).contains("4 messages at the last login"), "{}", words.output);
+    assert!(words.output.contains("1 not seen by this login: hidden"), "{}", words.output);
+    assert!(words.output.contains("newest 3"), "{}", words.output);
+
+    setting.run(&["cache", "clear"], &[]).await.expect(0);
+    let facts = setting.run(&["explain"], &["alice", "--json"]).await.json(0);
+    let inbox = &facts["folders"][0];
+    assert_eq!((&inbox["messages"], &inbox["hidden"]), (&4.into(), &1.into()));
+    assert!(inbox["below_newest"].is_null() && inbox["listing_changed_at"].is_null(), "{inbox}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_explained() {
+    let setting = Setting::new(4, "newest = 3").await;
+    let logins = setting.sim.logins();
+    let ids = setting.delete("alice", &[1]).await;
+    let listed = explained(&setting, "alice", &ids[1]).await;
+    let place = &listed["message"]["places"][0];
+    assert_eq!((&place["listed"], field(place, "why")), (&true.into(), "listed".into()));
+    assert_eq!(
+        (field(place, "unique_id"), field(place, "message_id")),
+        (ids[1].clone(), "<3@example.org>".into())
+    );
+    assert_eq!(field(place, "unique_id_from"), "numbers");
+    assert_eq!((&place["uid"], &place["first_uid"]), (&3.into(), &3.into()));
+    assert_eq!(listed["message"]["deletions"], Value::Array(Vec::new()));
+
+    let hidden = explained(&setting, "alice", "<2@example.org>").await;
+    let place = &hidden["message"]["places"][0];
+    assert_eq!((&place["listed"], field(place, "why")), (&false.into(), "hidden".into()));
+    let deletion = &hidden["message"]["deletions"][0];
+    assert_eq!((field(deletion, "login"), field(deletion, "outcome")), ("alice".into(), "hidden".into()));
+    let words = setting.run(&["explain"], &["alice", "2@example.org"]).await;
+    assert!(
+        words.expect(0).contains("not listed to alice: hidden, since alice deleted it"),
+        "{}",
+        words.output
+    );
+    assert!(words.output.contains("on_delete \"hide\": hidden from this login"), "{}", words.output);
+
+    let below = explained(&setting, "alice", "1@example.org").await;
+    assert_eq!(field(&below["message"]["places"][0], "why"), "below-newest");
+
+    // The command that it names is the one that works.
+    let command = field(deletion, "command");
+    let mut words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    assert_eq!(words.remove(0), "popbridge");
+    Run::of(&tokio::task::spawn_blocking(move || popbridge(&words, "")).await.expect("it ends")).expect(0);
+    assert_eq!(setting.uidl("alice").await, ids);
+    let back = explained(&setting, "alice", &ids[0]).await;
+    assert_eq!(field(&back["message"]["deletions"][0], "outcome"), "restored");
+    assert!(back["message"]["deletions"][0]["command"].is_null());
+
+    let unknown = setting.run(&["explain"], &["alice", "nobody@example.org"]).await;
+    assert!(unknown.expect(66).is_empty(), "{}", unknown.output);
+    assert!(unknown.errors.contains("is not known for alice"), "{}", unknown.errors);
+    assert!(unknown.errors.contains("deletions_kept"), "{}", unknown.errors);
+    let unknown = setting.run(&["explain"], &["alice", "nobody@example.org", "--json"]).await.json(66);
+    assert_eq!(unknown["message"]["known"], false);
+    assert_eq!(setting.sim.logins() - logins, 2, "only the two sessions asked the mail server");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_or_has_gone_is_explained() {
+    let setting = Setting::new(2, "on_delete = \"trash\"\ndelete_grace = \"1h\"\nonly_unseen = true").await;
+    let ids = setting.delete("alice", &[1]).await;
+    let waiting = explained(&setting, "alice", &ids[0]).await;
+    let place = &waiting["message"]["places"][0];
+    assert_eq!((field(place, "why"), &place["listed"]), ("waiting".into(), &false.into()));
+    assert!(place["waiting_until"].is_string());
+    assert_eq!(field(&waiting["message"]["deletions"][0], "outcome"), "due");
+    let seen = explained(&setting, "alice", &ids[1]).await;
+    assert_eq!(seen["message"]["places"][0]["may_be_left_out_by"], serde_json::json!(["only_unseen"]));
+    let words = setting.run(&["explain"], &["alice"]).await;
+    assert!(words.expect(0).contains("1 not seen by this login: waiting to be removed, the last until 2"));
+
+    let account = "login = \"other\"\nusername = \"alice\"\nmaildrop = { on_delete = \"trash\" }";
+    let setting = Setting::with(2, |settings| settings.with("[account]", account)).await;
+    let ids = setting.delete("other", &[1]).await;
+    setting.uidl("alice").await;
+    // Another login's deed, seen from this one.
+    let gone = explained(&setting, "alice", &ids[0]).await;
+    assert_eq!(gone["message"]["places"], Value::Array(Vec::new()));
+    let deletion = &gone["message"]["deletions"][0];
+    assert_eq!((field(deletion, "login"), field(deletion, "moved_to")), ("other".into(), "Trash".into()));
+    assert!(field(deletion, "command").ends_with(&format!("other {}", ids[0])), "{deletion}");
+    let words = setting.run(&["explain"], &["alice", &ids[0]]).await;
+    assert!(words.expect(0).contains("no longer in INBOX at the last login"), "{}", words.output);
+    assert!(words.output.contains("on_delete \"trash\": moved to Trash"), "{}", words.output);
+    let file = setting.password_file();
+    setting.restore(&["other", &ids[0], "--password-file", &file]).await.expect(0);
+    setting.uidl("alice").await;
+    let back = explained(&setting, "alice", &ids[0]).await;
+    assert_eq!(field(&back["message"]["places"][0], "unique_id_from"), "kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_explained_and_ids_from_before_a_renumbering() {
+    let setting = Setting::new(12, "").await;
+    deliver(&setting.sim, 5);
+    let ids = setting.delete("alice", &[1]).await;
+    let twice = explained(&setting, "alice", "5@example.org").await;
+    assert_eq!(twice["message"]["places"].as_array().map(Vec::len), Some(2));
+    let both = explained(&setting, "alice", &ids[4]).await;
+    assert_eq!(both["message"]["places"], twice["message"]["places"]);
+    let words = setting.run(&["explain"], &["alice", &ids[12]]).await;
+    assert!(words.expect(0).contains("The mail server has it 2 times"), "{}", words.output);
+
+    // What was learnt at the session's end serves to recognise the messages.
+    setting.sim.renumber_shuffled("alice", "INBOX", 7);
+    let mut now = setting.uidl("alice").await;
+    now.sort();
+    assert_eq!(now, ids[1..]);
+    let early = explained(&setting, "alice", &ids[2]).await;
+    let place = &early["message"]["places"][0];
+    assert_eq!((field(place, "unique_id_from"), &place["first_uid"]), ("earlier-numbers".into(), &3.into()));
+    assert_ne!(place["first_uid_validity"], place["uid_validity"]);
+    let hidden = explained(&setting, "alice", &ids[0]).await;
+    assert_eq!(field(&hidden["message"]["places"][0], "why"), "hidden");
+    let login = setting.run(&["explain"], &["alice", "--json"]).await.json(0);
+    assert_eq!(login["folders"][0]["ids_from_earlier_uid_validity"], 13);
+    assert_eq!(field(&setting.list("alice").await[0], "message_id"), "<1@example.org>");
+    setting.restore(&["alice", "1@example.org"]).await.expect(0);
+    let mut now = setting.uidl("alice").await;
+    now.sort();
+    assert_eq!(now, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_folder_is_explained_and_accepted() {
+    let setting = Setting::new(6, "").await;
+    let run = setting.run(&["accept"], &["alice"]).await;
+    assert!(run.expect(0).contains("nothing is refused for alice"), "{}", run.output);
+
+    // The first session breaks, and with it what it would have learnt at its end.
+    let mut client = setting.login_as("alice").await;
+    let before = client.uidl().await;
+    setting.sim.fault_times(Place::Fetch(0), Fault::No(None), 100);
+    client.abort();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    setting.sim.clear_faults();
+    setting.sim.renumber_shuffled("alice", "INBOX", 3);
+
+    let mut client = Pop3::connect(setting.bridge.address()).await;
+    client.ok("USER alice").await;
+    client.err(&format!("PASS {PASSWORD}")).await;
+    let facts = setting.run(&["explain"], &["alice", "--json"]).await.json(0);
+    let refused = &facts["folders"][0]["refused"];
+    assert_eq!(refused["uid_validity"], setting.sim.uid_validity("alice", "INBOX"));
+    assert_eq!((&refused["former_messages"], &refused["messages"]), (&6.into(), &6.into()));
+    assert_eq!((&refused["unrecognised"], &refused["accepted"]), (&6.into(), &false.into()));
+    let command = field(refused, "command");
+    assert_eq!(command, format!("popbridge accept --config {} alice", setting.configuration().display()));
+    let words = setting.run(&["explain"], &["alice"]).await;
+    assert!(words.expect(0).contains("REFUSED at ") && words.output.contains(&command), "{}", words.output);
+    let one = setting.run(&["explain"], &["alice", &before[0].1]).await;
+    assert!(one.expect(0).contains("made it anew since"), "{}", one.output);
+    client.ok("USER alice").await;
+    client.err(&format!("PASS {PASSWORD}")).await;
+
+    let run = setting.run(&["accept"], &["alice"]).await;
+    assert!(run.expect(0).contains("INBOX: accepted. At the next login up to 6 of its 6 messages look new"));
+    let run = setting.run(&["accept"], &["alice"]).await;
+    assert!(run.expect(0).contains("INBOX: accepted before already"), "{}", run.output);
+    let words = setting.run(&["explain"], &["alice"]).await;
+    assert!(words.expect(0).contains("which was accepted"), "{}", words.output);
+    assert_eq!(setting.uidl("alice").await.len(), 6);
+    let words = setting.run(&["explain"], &["alice", "--json"]).await;
+    assert!(words.json(0)["folders"][0]["refused"].is_null());
+    assert!(setting.run(&["accept"], &["alice"]).await.expect(0).contains("nothing is refused"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_the_server_are_explained() {
+    for (persona, scheme, from) in
+        [(Persona::Gmail, "gmail", "gmail"), (Persona::Dovecot, "emailid", "email-id")]
+    {
+        let setting = Setting::new(2, &format!("unique_id = \"{scheme}\"")).await;
+        setting.sim.set_persona(persona);
+        setting.sim.set_capability("OBJECTID", scheme == "emailid");
+        let ids = setting.uidl("alice").await;
+        let facts = explained(&setting, "alice", &ids[0]).await;
+        let place = &facts["message"]["places"][0];
+        assert_eq!(field(place, "unique_id_from"), from);
+        assert!(place["first_uid"].is_null(), "{place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_have_readable_names() {
+    let settings = "folders = [\"INBOX\", \"Entwürfe\"]\non_delete = \"trash\"";
+    let sim_folder = "Entw&APw-rfe";
+    let setting = Setting::new(1, settings).await;
+    setting.sim.create("alice", sim_folder, None);
+    setting.sim.append("alice", sim_folder, b"Message-ID: <x@example.org>\r\nSubject: x\r\n\r\nx\r\n", &[]);
+    let ids = setting.delete("alice", &[2]).await;
+    let row = &setting.list("alice").await[0];
+    assert_eq!((field(row, "folder"), field(row, "unique_id")), ("Entwürfe".into(), ids[1].clone()));
+    let file = setting.password_file();
+    setting.restore(&["alice", "x@example.org", "--password-file", &file]).await.expect(0);
+    assert_eq!(setting.uidl("alice").await, ids);
+    let facts = explained(&setting, "alice", &ids[1]).await;
+    assert_eq!(field(&facts["message"]["places"][0], "folder"), "Entwürfe");
+    // The folder's own login sees the same ids, and has a trail of its own.
+    assert_eq!(setting.uidl("alice+Entwürfe").await, ids[1..]);
+    assert!(setting.list("alice+Entwürfe").await.is_empty());
+}

@@ -5,6 +5,9 @@ mod cache;
 mod check;
 mod deletions;
 mod exit;
+mod explain;
+mod facts;
+mod gather;
 mod login;
 mod restore;
 mod serve;
@@ -44,6 +47,9 @@ enum Command {
     Check(check::Arguments),
     /// What did a program delete? Show it, or bring it back.
     Deletions(deletions::Arguments),
+    /// Why is a message missing, new, or there twice for a login?
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Arguments),
     /// Let a login go on whose mailbox the mail server has made anew, though messages look new.
     Accept(accept::Arguments),
     /// The listings that are kept from former logins.
@@ -64,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Deletions(arguments) => deletions::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Accept(arguments) => accept::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
     };
