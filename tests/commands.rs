@@ -369,6 +369,48 @@ async fn what_cannot_come_back_is_said_and_the_rest_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_breaks_is_told_and_loses_no_unique_id() {
+    for (place, without) in [(Place::Move, None), (Place::Copy, Some("MOVE")), (Place::Expunge, Some("MOVE"))]
+    {
+        for fault in [Fault::No(None), Fault::Eof, Fault::EofAfterAction] {
+            let setting = Setting::new(3, "on_delete = \"trash\"").await;
+            if let Some(capability) = without {
+                setting.sim.set_capability(capability, false);
+            }
+            let ids = setting.delete("alice", &[1, 2]).await;
+            setting.sim.fault(place, fault.clone());
+            let file = setting.password_file();
+            let restore = ["alice", "--all", "--json", "--password-file", &file];
+            let report = setting.restore(&restore).await;
+            let report: Value = serde_json::from_str(&report.output).expect("JSON");
+            let failed = report["failed"].as_u64().expect("a number");
+            assert!(failed <= 1, "the second one is tried as well: {report}");
+            let rest = setting.restore(&restore).await;
+            rest.expect(0);
+            let mut now = setting.uidl("alice").await;
+            now.sort();
+            assert_eq!(now, ids, "{place:?} {without:?} {fault:?}: {report}\n{}", rest.output);
+            assert_eq!(setting.subjects("INBOX").len(), 3);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_login_hid_stays_hidden_when_it_is_moved_back() {
+    let account = "login = \"other\"\nusername = \"alice\"\nmaildrop = { on_delete = \"trash\" }";
+    let setting = Setting::with(3, |settings| settings.with("[account]", account)).await;
+    let ids = setting.delete("alice", &[1]).await;
+    setting.delete("other", &[1, 2]).await;
+    assert_eq!(setting.uidl("alice").await, ids[2..]);
+    let file = setting.password_file();
+    setting.restore(&["other", "--all", "--password-file", &file]).await.expect(0);
+    assert_eq!(setting.uidl("other").await, [ids[2].clone(), ids[0].clone(), ids[1].clone()]);
+    assert_eq!(setting.uidl("alice").await, [ids[2].clone(), ids[1].clone()]);
+    setting.restore(&["alice", &ids[0]]).await.expect(0);
+    assert_eq!(setting.uidl("alice").await, [ids[2].clone(), ids[0].clone(), ids[1].clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logins_of_one_account_have_trails_of_their_own() {
     let account = "login = \"scanner\"\nusername = \"alice\"";
     let setting = Setting::with(2, |settings| settings.with("[account]", account)).await;

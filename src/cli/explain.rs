@@ -39,9 +39,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = arguments.source.for_state()?;
     let route = login::route(&config, &arguments.login)?;
     let command = |name: &str, login: &str, rest: &str| {
-        let mut line = format!("popbridge {name} {} {}", arguments.source.words(), quoted(login));
-        if !rest.is_empty() {
-            let _ = write!(line, " {}", quoted(rest));
+        let mut line = format!("popbridge {name} {}", arguments.source.words());
+        // An id that begins like an option.
+        if login.starts_with('-') || rest.starts_with('-') {
+            line.push_str(" --");
+        }
+        for word in [login, rest].iter().filter(|word| !word.is_empty()) {
+            let _ = write!(line, " {}", quoted(word));
         }
         line
     };

@@ -131,8 +131,9 @@ async fn bring_back(
     };
     let before = link.connected().await?.status(&source).await?;
     let mut copies = HashMap::new();
-    relocate::relocate(link, &place, &[uid], &source, &mut copies).await?;
-    // Where it is now: as the server told, else the new message that is like it.
+    let moved = relocate::relocate(link, &place, &[uid], &source, &mut copies).await;
+    // Where it is now: as the server told, else the new message that is like it. That is looked for
+    // even if the answer was lost, or a message that did come back would be a new one to programs.
     let told = copies.get(&uid).filter(|copied| copied.validity == before.validity).map(|copied| copied.uid);
     let back = match told {
         Some(uid) => Some(uid),
@@ -141,6 +142,9 @@ async fn bring_back(
             new.into_iter().find(|(_, digest)| *digest == header).map(|(uid, _)| uid)
         }
     };
+    if back.is_none() {
+        moved?;
+    }
     let mailbox = store.current_mailbox(&mailbox_name(link, &source)).await?;
     match (back, mailbox) {
         (Some(uid), Some(mailbox)) if mailbox.validity == before.validity => {
