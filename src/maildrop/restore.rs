@@ -40,11 +40,15 @@ pub async fn restore(
         Some(account) if deletions.iter().any(needs_login) => Some(Link::open(account).await?),
         _ => None,
     };
+    let trail = match (&link, deletions.first()) {
+        (Some(_), Some(first)) => store.deletions(&first.name.upstream, &first.name.username, None).await?,
+        _ => Vec::new(),
+    };
     let mut results = Vec::new();
     for deletion in deletions {
         let result = match (needs_login(deletion), &mut link) {
             (true, None) => Ok(Restored::NeedsLogin),
-            (true, Some(link)) => bring_back(link, store, scheme, deletion).await,
+            (true, Some(link)) => bring_back(link, store, scheme, deletion, &trail).await,
             (false, _) => here(store, scheme, deletion).await,
         };
         let result = match result {
@@ -115,6 +119,7 @@ async fn bring_back(
     store: &Store,
     scheme: UniqueIdScheme,
     deletion: &Deletion,
+    trail: &[Deletion],
 ) -> Result<Restored> {
     let Some(source) = FolderName::from_wire(deletion.name.folder.as_bytes()) else {
         return Ok(Restored::Lost("its folder's name cannot be read"));
@@ -149,10 +154,22 @@ async fn bring_back(
     match (back, mailbox) {
         (Some(uid), Some(mailbox)) if mailbox.validity == before.validity => {
             store.assign(mailbox.id, scheme.name(), &[(uid, deletion.unique_id.clone())]).await?;
+            // What other logins hid, they do not get to see again by this.
+            for other in trail.iter().filter(|other| is_hidden_too(other, deletion)) {
+                store.hide(mailbox.id, &other.login, &[uid]).await?;
+            }
             Ok(Restored::Back)
         }
         _ => Ok(Restored::BackAsNew),
     }
+}
+
+/// Whether another login had hidden the same message.
+fn is_hidden_too(other: &Deletion, deletion: &Deletion) -> bool {
+    other.login != deletion.login
+        && (&other.name, other.validity, other.uid) == (&deletion.name, deletion.validity, deletion.uid)
+        && other.state == State::Done
+        && matches!(other.action, Action::Hide | Action::Flag)
 }
 
 async fn unflag(
