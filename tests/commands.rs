@@ -4,7 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imapsim::{Fault, Persona, Place, Server};
 use serde_json::Value;
@@ -61,6 +61,7 @@ impl Setting {
         let mut client = self.login_as(login).await;
         let ids = client.uidl().await.into_iter().map(|(_, id)| id).collect();
         client.quit().await;
+        self.learnt().await;
         ids
     }
 
@@ -72,7 +73,17 @@ impl Setting {
             client.ok(&format!("DELE {number}")).await;
         }
         client.quit().await;
+        self.learnt().await;
         ids
+    }
+
+    /// Waits until the bridge has learnt what it does behind QUIT, and has hung up.
+    async fn learnt(&self) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.sim.live_connections() > 0 {
+            assert!(Instant::now() < end, "the bridge does not hang up");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn run(&self, words: &[&str], arguments: &[&str]) -> Run {
@@ -396,6 +407,24 @@ async fn a_restore_that_breaks_is_told_and_loses_no_unique_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_moved_back_into_a_folder_that_nobody_has_seen_yet() {
+    let setting = Setting::new(4, "on_delete = \"trash\"").await;
+    let mut ids = setting.delete("alice", &[2]).await;
+    setting.sim.renumber_shuffled("alice", "INBOX", 5);
+    let file = setting.password_file();
+    let restore = ["alice", &ids[1], "--password-file", &file];
+    let run = setting.restore(&restore).await;
+    assert!(run.expect(69).contains("log in once, then try again"), "{}", run.output);
+    assert_eq!(setting.subjects("Trash"), ["2"]);
+    assert_eq!(setting.uidl("alice").await.len(), 3);
+    setting.restore(&restore).await.expect(0);
+    let mut now = setting.uidl("alice").await;
+    now.sort();
+    ids.sort();
+    assert_eq!(now, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_another_login_hid_stays_hidden_when_it_is_moved_back() {
     let account = "login = \"other\"\nusername = \"alice\"\nmaildrop = { on_delete = \"trash\" }";
     let setting = Setting::with(3, |settings| settings.with("[account]", account)).await;
@@ -664,7 +693,7 @@ async fn a_refused_folder_is_explained_and_accepted() {
     let before = client.uidl().await;
     setting.sim.fault_times(Place::Fetch(0), Fault::No(None), 100);
     client.abort();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    setting.learnt().await;
     setting.sim.clear_faults();
     setting.sim.renumber_shuffled("alice", "INBOX", 3);
 

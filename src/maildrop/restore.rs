@@ -135,6 +135,11 @@ async fn bring_back(
         return Ok(Restored::Lost("it is no longer in the folder that it went to"));
     };
     let before = link.connected().await?.status(&source).await?;
+    let mailbox = store.current_mailbox(&mailbox_name(link, &source)).await?;
+    let Some(mailbox) = mailbox.filter(|mailbox| mailbox.validity == before.validity) else {
+        // Its unique id could not be kept.
+        return Ok(Restored::Lost("the mail server has made its folder anew; log in once, then try again"));
+    };
     let mut copies = HashMap::new();
     let moved = relocate::relocate(link, &place, &[uid], &source, &mut copies).await;
     // Where it is now: as the server told, else the new message that is like it. That is looked for
@@ -150,18 +155,13 @@ async fn bring_back(
     if back.is_none() {
         moved?;
     }
-    let mailbox = store.current_mailbox(&mailbox_name(link, &source)).await?;
-    match (back, mailbox) {
-        (Some(uid), Some(mailbox)) if mailbox.validity == before.validity => {
-            store.assign(mailbox.id, scheme.name(), &[(uid, deletion.unique_id.clone())]).await?;
-            // What other logins hid, they do not get to see again by this.
-            for other in trail.iter().filter(|other| is_hidden_too(other, deletion)) {
-                store.hide(mailbox.id, &other.login, &[uid]).await?;
-            }
-            Ok(Restored::Back)
-        }
-        _ => Ok(Restored::BackAsNew),
+    let Some(uid) = back else { return Ok(Restored::BackAsNew) };
+    store.assign(mailbox.id, scheme.name(), &[(uid, deletion.unique_id.clone())]).await?;
+    // What other logins hid, they do not get to see again by this.
+    for other in trail.iter().filter(|other| is_hidden_too(other, deletion)) {
+        store.hide(mailbox.id, &other.login, &[uid]).await?;
     }
+    Ok(Restored::Back)
 }
 
 /// Whether another login had hidden the same message.
