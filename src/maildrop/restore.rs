@@ -18,13 +18,18 @@ use crate::upstream::{Access, FolderName, live_uids, select};
 pub enum Restored {
     /// It is back in the login's maildrop.
     Back,
+    /// It is back, but where is not known: programs take it for a new message.
+    BackAsNew,
     /// It cannot be taken back, and why.
     Lost(&'static str),
+    /// It went wrong; another try may be better.
+    Failed(String),
     /// The mail server is needed for it, and no password was given.
     NeedsLogin,
 }
 
 /// Takes deletions back. What has left its folder needs the mail server: `account`, for them only.
+/// An error means that nothing was done; what fails later is told for each deletion.
 pub async fn restore(
     store: &Store,
     account: Option<Account>,
@@ -35,17 +40,24 @@ pub async fn restore(
         Some(account) if deletions.iter().any(needs_login) => Some(Link::open(account).await?),
         _ => None,
     };
+    let trail = match (&link, deletions.first()) {
+        (Some(_), Some(first)) => store.deletions(&first.name.upstream, &first.name.username, None).await?,
+        _ => Vec::new(),
+    };
     let mut results = Vec::new();
     for deletion in deletions {
         let result = match (needs_login(deletion), &mut link) {
             (true, None) => Ok(Restored::NeedsLogin),
-            (true, Some(link)) => bring_back(link, store, scheme, deletion).await,
+            (true, Some(link)) => bring_back(link, store, scheme, deletion, &trail).await,
             (false, _) => here(store, scheme, deletion).await,
         };
-        if result.as_ref().is_ok_and(|result| *result == Restored::Back) {
-            store.note_restored(deletion.id).await?;
-        }
-        results.push(result?);
+        let result = match result {
+            Ok(result @ (Restored::Back | Restored::BackAsNew)) => {
+                store.note_restored(deletion.id).await.map(|()| result).map_err(Error::from)
+            }
+            result => result,
+        };
+        results.push(result.unwrap_or_else(|error| Restored::Failed(error.to_string())));
     }
     if let Some(link) = link {
         link.close().await;
@@ -107,6 +119,7 @@ async fn bring_back(
     store: &Store,
     scheme: UniqueIdScheme,
     deletion: &Deletion,
+    trail: &[Deletion],
 ) -> Result<Restored> {
     let Some(source) = FolderName::from_wire(deletion.name.folder.as_bytes()) else {
         return Ok(Restored::Lost("its folder's name cannot be read"));
@@ -122,9 +135,15 @@ async fn bring_back(
         return Ok(Restored::Lost("it is no longer in the folder that it went to"));
     };
     let before = link.connected().await?.status(&source).await?;
+    let mailbox = store.current_mailbox(&mailbox_name(link, &source)).await?;
+    let Some(mailbox) = mailbox.filter(|mailbox| mailbox.validity == before.validity) else {
+        // Its unique id could not be kept.
+        return Ok(Restored::Lost("the mail server has made its folder anew; log in once, then try again"));
+    };
     let mut copies = HashMap::new();
-    relocate::relocate(link, &place, &[uid], &source, &mut copies).await?;
-    // Where it is now: as the server told, else the new message that is like it.
+    let moved = relocate::relocate(link, &place, &[uid], &source, &mut copies).await;
+    // Where it is now: as the server told, else the new message that is like it. That is looked for
+    // even if the answer was lost, or a message that did come back would be a new one to programs.
     let told = copies.get(&uid).filter(|copied| copied.validity == before.validity).map(|copied| copied.uid);
     let back = match told {
         Some(uid) => Some(uid),
@@ -133,14 +152,24 @@ async fn bring_back(
             new.into_iter().find(|(_, digest)| *digest == header).map(|(uid, _)| uid)
         }
     };
-    let mailbox = store.current_mailbox(&mailbox_name(link, &source)).await?;
-    match (back, mailbox) {
-        (Some(uid), Some(mailbox)) if mailbox.validity == before.validity => {
-            store.assign(mailbox.id, scheme.name(), &[(uid, deletion.unique_id.clone())]).await?;
-        }
-        _ => tracing::warn!("a restored message will be downloaded again: its place is not known"),
+    if back.is_none() {
+        moved?;
+    }
+    let Some(uid) = back else { return Ok(Restored::BackAsNew) };
+    store.assign(mailbox.id, scheme.name(), &[(uid, deletion.unique_id.clone())]).await?;
+    // What other logins hid, they do not get to see again by this.
+    for other in trail.iter().filter(|other| is_hidden_too(other, deletion)) {
+        store.hide(mailbox.id, &other.login, &[uid]).await?;
     }
     Ok(Restored::Back)
+}
+
+/// Whether another login had hidden the same message.
+fn is_hidden_too(other: &Deletion, deletion: &Deletion) -> bool {
+    other.login != deletion.login
+        && (&other.name, other.validity, other.uid) == (&deletion.name, deletion.validity, deletion.uid)
+        && other.state == State::Done
+        && matches!(other.action, Action::Hide | Action::Flag)
 }
 
 async fn unflag(
