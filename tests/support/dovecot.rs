@@ -158,6 +158,15 @@ impl Dovecot {
         own(&file);
     }
 
+    /// Another client makes a folder, unless it is there; its name as it goes over the wire.
+    pub fn create(&self, user: &str, folder: &str) {
+        let mut imap = self.connect(user);
+        if imap.command(&format!("LIST \"\" \"{folder}\"")).is_empty() {
+            imap.command(&format!("CREATE \"{folder}\""));
+        }
+        imap.command("LOGOUT");
+    }
+
     /// Leaves the owner so few rights to the INBOX; needs the plugin `acl`.
     ///
     /// The user has to have logged in once.
