@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use crate::app::StartError;
 use crate::config::ConfigError;
+use crate::store;
 
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
-/// The password cannot be read.
+/// What a command is asked about is not there: no state database yet, no such message in it.
+pub const NO_INPUT: u8 = 66;
+/// The password cannot be read, or is refused.
 pub const NO_PERMISSION: u8 = 77;
 /// The mail server or an address cannot be had.
 pub const UNAVAILABLE: u8 = 69;
@@ -57,6 +60,17 @@ impl From<StartError> for Failure {
             StartError::Upstream(_) | StartError::Certificate(_) => CONFIG,
             StartError::Store(_) => CANNOT_CREATE,
             StartError::Listen { .. } => UNAVAILABLE,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        let code = match &error {
+            store::Error::Missing { .. } => NO_INPUT,
+            store::Error::InMemory => CONFIG,
+            _ => CANNOT_CREATE,
         };
         Self::new(code, error)
     }

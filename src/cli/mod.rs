@@ -1,10 +1,19 @@
 //! The command line: one file a subcommand, sysexits for exit codes.
 
+mod accept;
+mod cache;
 mod check;
+mod deletions;
 mod exit;
+mod explain;
+mod facts;
+mod gather;
 mod login;
+mod restore;
 mod serve;
 mod source;
+mod state;
+mod trail;
 
 use std::process::ExitCode;
 
@@ -36,6 +45,15 @@ enum Command {
     Serve(serve::Arguments),
     /// Try out a configuration: is it right, does the mail server answer, can it keep the policies?
     Check(check::Arguments),
+    /// What did a program delete? Show it, or bring it back.
+    Deletions(deletions::Arguments),
+    /// Why is a message missing, new, or there twice for a login?
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Arguments),
+    /// Let a login go on whose mailbox the mail server has made anew, though messages look new.
+    Accept(accept::Arguments),
+    /// The listings that are kept from former logins.
+    Cache(cache::Arguments),
 }
 
 /// Runs the program.
@@ -51,6 +69,10 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Deletions(arguments) => deletions::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Accept(arguments) => accept::run(&arguments),
+        Command::Cache(arguments) => cache::run(&arguments),
     };
     match result {
         Ok(code) => code,

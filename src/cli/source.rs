@@ -25,4 +25,26 @@ impl Source {
             (None, url) => Config::for_upstream(url.as_deref().unwrap_or_default(), listen),
         }
     }
+
+    /// The configuration for a command that listens nowhere.
+    pub fn for_state(&self) -> Result<Config, ConfigError> {
+        self.load(([127, 0, 0, 1], 1110).into())
+    }
+
+    /// As it is written on a command line, for the commands that errors and reports name.
+    pub fn words(&self) -> String {
+        match (&self.config, &self.imap) {
+            (Some(path), _) => format!("--config {}", quoted(&path.display().to_string())),
+            (None, url) => format!("--imap {}", quoted(url.as_deref().unwrap_or_default())),
+        }
+    }
+}
+
+/// A word that a shell takes as it is.
+pub fn quoted(word: &str) -> String {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"@%+=:,./-_".contains(&octet);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }

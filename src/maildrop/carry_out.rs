@@ -2,7 +2,7 @@
 //! it is done, clear it. The same for QUIT, for what a crash left behind, and for what has become
 //! due.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::error::Error;
 use super::keys;
@@ -97,8 +97,8 @@ async fn carry_out(link: &mut Link, store: &Store, group: &[Deletion]) -> Done {
         Ok(None) => return Done { finished: 0, error: Some(Error::ValidityChanged) },
         Err(error) => return Done { finished: 0, error: Some(error.into()) },
     };
-    let (known, copies) = (HashMap::new(), HashMap::new());
-    let mut attempt = Attempt { link, store, place, mailbox, group, known, copies };
+    let (known, copies, withdrawn) = (HashMap::new(), HashMap::new(), Vec::new());
+    let mut attempt = Attempt { link, store, place, mailbox, group, known, copies, withdrawn };
     let looked = match attempt.look().await {
         // A broken connection is made again, and Cyrus says NO once when something has just gone.
         Err(Error::Upstream(_)) => attempt.look().await,
@@ -121,6 +121,8 @@ struct Attempt<'a> {
     /// What the live messages are, for the trail and for telling copies.
     known: HashMap<Uid, Fingerprint>,
     copies: HashMap<Uid, Copied>,
+    /// Taken back by a person between the look into the journal and the deed; ascending.
+    withdrawn: Vec<Uid>,
 }
 
 impl Attempt<'_> {
@@ -168,12 +170,17 @@ impl Attempt<'_> {
     }
 
     /// Notes in the journal that these are going to be done; a crash behind it is told by that.
-    async fn begin(&self, uids: &[Uid], copies: Option<Copied>) -> Result<()> {
-        let begun = self.group.iter().filter(|deletion| uids.binary_search(&deletion.uid).is_ok());
-        let begun: Vec<_> = begun.map(|deletion| (deletion.id, self.known.get(&deletion.uid))).collect();
-        self.store.note_acting(&begun, copies).await?;
+    /// Returns those that nobody has taken back.
+    async fn begin(&mut self, uids: &[Uid], copies: Option<Copied>) -> Result<Vec<Uid>> {
+        let wanted = self.group.iter().filter(|deletion| uids.binary_search(&deletion.uid).is_ok());
+        let wanted: Vec<_> = wanted.map(|deletion| (deletion.id, self.known.get(&deletion.uid))).collect();
+        let begun = self.store.note_acting(&wanted, copies).await?;
         failpoint::reached("begun");
-        Ok(())
+        let begun = self.group.iter().filter(|deletion| begun.contains(&deletion.id));
+        let begun: HashSet<Uid> = begun.map(|deletion| deletion.uid).collect();
+        let (begun, withdrawn) = uids.iter().partition(|uid| begun.contains(uid));
+        self.withdrawn = withdrawn;
+        Ok(begun)
     }
 
     async fn act(&mut self, live: &[Uid]) -> Result<()> {
@@ -182,8 +189,8 @@ impl Attempt<'_> {
         match (self.group.first().map(|first| first.action), target) {
             (Some(Action::Trash | Action::Archive), Some(target)) => self.relocate(live, &target).await,
             (Some(Action::Expunge), _) => {
-                self.begin(live, None).await?;
-                relocate::expunge(self.link, &self.place, live).await
+                let begun = self.begin(live, None).await?;
+                relocate::expunge(self.link, &self.place, &begun).await
             }
             (Some(Action::Flag), _) => self.flag(live).await,
             // Hiding is done with its journal entry, and a move needs a target.
@@ -192,8 +199,8 @@ impl Attempt<'_> {
     }
 
     async fn flag(&mut self, live: &[Uid]) -> Result<()> {
-        self.begin(live, None).await?;
-        for set in uid_sets(live) {
+        let begun = self.begin(live, None).await?;
+        for set in uid_sets(&begun) {
             self.link.writable(&self.place).await?.store(&set, "+FLAGS.SILENT (\\Deleted)").await?;
         }
         Ok(())
@@ -201,8 +208,8 @@ impl Attempt<'_> {
 
     async fn relocate(&mut self, live: &[Uid], target: &FolderName) -> Result<()> {
         if self.link.capabilities().has("MOVE") {
-            self.begin(live, None).await?;
-            return relocate::by_move(self.link, &self.place, live, target, &mut self.copies).await;
+            let begun = self.begin(live, None).await?;
+            return relocate::by_move(self.link, &self.place, &begun, target, &mut self.copies).await;
         }
         let started: HashMap<Uid, Copied> = self
             .group
@@ -216,11 +223,16 @@ impl Attempt<'_> {
         if !missing.is_empty() {
             let status = self.link.connected().await?.status(target).await?;
             let from = Copied { validity: status.validity, uid: status.uid_next };
-            self.begin(&missing, Some(from)).await?;
-            relocate::copy(self.link, &self.place, &missing, target, &mut self.copies).await?;
+            let begun = self.begin(&missing, Some(from)).await?;
+            relocate::copy(self.link, &self.place, &begun, target, &mut self.copies).await?;
             failpoint::reached("copied");
         }
-        relocate::expunge(self.link, &self.place, live).await
+        let copied: Vec<Uid> = live.iter().filter(|uid| !self.is_withdrawn(uid)).copied().collect();
+        relocate::expunge(self.link, &self.place, &copied).await
+    }
+
+    fn is_withdrawn(&self, uid: &Uid) -> bool {
+        self.withdrawn.binary_search(uid).is_ok()
     }
 
     /// Clears the journal of what is done; what is not stays in it.
@@ -229,7 +241,8 @@ impl Attempt<'_> {
         let flagged = self.group.first().is_some_and(|first| first.action == Action::Flag);
         let mut outcomes = Vec::new();
         let mut to_hide = Vec::new();
-        for deletion in self.group {
+        let group = self.group.iter().filter(|deletion| !self.is_withdrawn(&deletion.uid));
+        for deletion in group {
             let uid = &deletion.uid;
             let state = if live.binary_search(uid).is_err() {
                 // What was begun was done, by an attempt that did not live to clear the journal.
@@ -247,7 +260,7 @@ impl Attempt<'_> {
         let Some(first) = self.group.first() else { return Ok(0) };
         let hide = (!to_hide.is_empty()).then_some((self.mailbox, first.login.as_str(), to_hide.as_slice()));
         self.store.settle(&outcomes, hide).await?;
-        Ok(outcomes.len())
+        Ok(outcomes.len() + self.withdrawn.len())
     }
 
     /// The server has made the mailbox anew: these UIDs mean nothing any more.

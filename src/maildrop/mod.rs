@@ -33,7 +33,7 @@ pub use lock::{Locks, Preemption};
 pub use policy::{Plan, Unsuited, access, plan};
 pub use reader::{Part, Reader};
 pub use removal::Removed;
-pub use restore::{Restored, restore};
+pub use restore::{Restored, needs_login, restore};
 pub use unique_id::Deriver;
 pub use unique_ids::{Shown, UniqueIds};
 

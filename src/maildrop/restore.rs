@@ -18,13 +18,18 @@ use crate::upstream::{Access, FolderName, live_uids, select};
 pub enum Restored {
     /// It is back in the login's maildrop.
     Back,
+    /// It is back, but where is not known: programs take it for a new message.
+    BackAsNew,
     /// It cannot be taken back, and why.
     Lost(&'static str),
+    /// It went wrong; another try may be better.
+    Failed(String),
     /// The mail server is needed for it, and no password was given.
     NeedsLogin,
 }
 
 /// Takes deletions back. What has left its folder needs the mail server: `account`, for them only.
+/// An error means that nothing was done; what fails later is told for each deletion.
 pub async fn restore(
     store: &Store,
     account: Option<Account>,
@@ -42,10 +47,13 @@ pub async fn restore(
             (true, Some(link)) => bring_back(link, store, scheme, deletion).await,
             (false, _) => here(store, scheme, deletion).await,
         };
-        if result.as_ref().is_ok_and(|result| *result == Restored::Back) {
-            store.note_restored(deletion.id).await?;
-        }
-        results.push(result?);
+        let result = match result {
+            Ok(result @ (Restored::Back | Restored::BackAsNew)) => {
+                store.note_restored(deletion.id).await.map(|()| result).map_err(Error::from)
+            }
+            result => result,
+        };
+        results.push(result.unwrap_or_else(|error| Restored::Failed(error.to_string())));
     }
     if let Some(link) = link {
         link.close().await;
@@ -137,10 +145,10 @@ async fn bring_back(
     match (back, mailbox) {
         (Some(uid), Some(mailbox)) if mailbox.validity == before.validity => {
             store.assign(mailbox.id, scheme.name(), &[(uid, deletion.unique_id.clone())]).await?;
+            Ok(Restored::Back)
         }
-        _ => tracing::warn!("a restored message will be downloaded again: its place is not known"),
+        _ => Ok(Restored::BackAsNew),
     }
-    Ok(Restored::Back)
 }
 
 async fn unflag(

@@ -3,6 +3,7 @@
 //! One row a message. It is written before anything is done (`pending`), and changed when that is
 //! begun (`acting`) and done; what is not final yet is the journal.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -209,17 +210,18 @@ impl Store {
     }
 
     /// Notes, before anything is done, what the messages are and, for COPY, from which UID on its
-    /// copies will be.
+    /// copies will be. Returns those that may be done: the others were taken back meanwhile.
     pub async fn note_acting(
         &self,
         messages: &[(i64, Option<&Fingerprint>)],
         copies: Option<Copied>,
-    ) -> Result<()> {
+    ) -> Result<HashSet<i64>> {
+        let mut begun = HashSet::new();
         let mut transaction = self.begin().await?;
         for (id, fingerprint) in messages {
-            sqlx::query(
+            let done = sqlx::query(
                 "UPDATE deletion SET state = 'acting', message_id = $1, header = $2, target_validity = $3, \
-                 target_uid = $4 WHERE id = $5",
+                 target_uid = $4 WHERE id = $5 AND state IN ('pending', 'acting')",
             )
             .bind(fingerprint.and_then(|fingerprint| fingerprint.message_id.as_deref()))
             .bind(fingerprint.map(|fingerprint| fingerprint.header.to_vec()))
@@ -228,8 +230,12 @@ impl Store {
             .bind(id)
             .execute(&mut *transaction)
             .await?;
+            if done.rows_affected() > 0 {
+                begun.insert(*id);
+            }
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(begun)
     }
 
     /// Clears the journal of what has come to its end. With `hide`, messages that stay in the
@@ -238,7 +244,8 @@ impl Store {
         let mut transaction = self.begin().await?;
         for outcome in outcomes {
             sqlx::query(
-                "UPDATE deletion SET state = $1, target_validity = $2, target_uid = $3 WHERE id = $4",
+                "UPDATE deletion SET state = $1, target_validity = $2, target_uid = $3 WHERE id = $4 \
+                 AND state IN ('pending', 'acting')",
             )
             .bind(outcome.state.to_string())
             .bind(outcome.copy.map(|copy| i64::from(copy.validity.get())))
