@@ -11,7 +11,10 @@ async fn every_transcript_on_dovecot() {
     let dovecot = Dovecot::start(&Options::default());
     for (index, transcript) in transcript::all().iter().enumerate() {
         let user = format!("user{index}");
-        dovecot.append_all(&user, "INBOX", transcript.mail.iter().map(Vec::as_slice), "");
+        for (folder, message) in &transcript.mail {
+            dovecot.create(&user, folder);
+            dovecot.append(&user, folder, message, "");
+        }
         transcript.play(&dovecot.url(), &user).await;
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -91,6 +91,9 @@ pub struct Bridge {
     addresses: Vec<SocketAddr>,
 }
 
+/// Variables for the bridge's environment.
+pub type Environment<'a> = &'a [(&'a str, &'a str)];
+
 /// What a session's line in the log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -110,7 +113,7 @@ impl Bridge {
         let text = settings.text(folder.path());
         std::fs::write(folder.path().join("popbridge.toml"), text).expect("a file is written");
         let listeners = settings.listeners.len();
-        let (child, log) = spawn(&folder.path().join("popbridge.toml"));
+        let (child, log) = spawn(&folder.path().join("popbridge.toml"), &[]);
         let mut bridge = Self { folder, listeners, child, log, addresses: Vec::new() };
         bridge.await_listeners();
         bridge
@@ -172,14 +175,33 @@ impl Bridge {
 
     /// A clean end and a new start with the same configuration and state.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same in another environment.
+    pub fn restart_with(&mut self, environment: Environment) {
         let status = self.terminate();
         assert!(status.success(), "{status}:\n{}", self.log().join("\n"));
-        (self.child, self.log) = spawn(&self.configuration());
+        (self.child, self.log) = spawn(&self.configuration(), environment);
         self.await_listeners();
     }
 
     pub fn configuration(&self) -> PathBuf {
         self.folder.path().join("popbridge.toml")
+    }
+
+    /// Another command of the program with this bridge's configuration, to its end.
+    ///
+    /// `password` is that of a login, if the command needs one.
+    pub fn run(&self, arguments: &[&str], password: Option<&str>) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_popbridge"));
+        command.args(arguments).arg("--config").arg(self.configuration()).env_remove("RUST_LOG");
+        if let Some(password) = password {
+            let file = self.folder.path().join("password");
+            std::fs::write(&file, format!("{password}\n")).expect("a file is written");
+            command.arg("--password-file").arg(file);
+        }
+        process::run(&mut command, PATIENCE)
     }
 
     fn await_listeners(&mut self) {
@@ -233,12 +255,13 @@ fn session(entry: &Value) -> Option<Session> {
     Some(parts().unwrap_or_else(|| panic!("a session's line lacks a field: {entry:?}")))
 }
 
-fn spawn(configuration: &Path) -> (Child, Arc<Log>) {
+fn spawn(configuration: &Path, environment: Environment) -> (Child, Arc<Log>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_popbridge"))
         .args(["serve", "--log-format", "json", "--log-level", "trace", "--config"])
         .arg(configuration)
         // A test's proxy or log level is not the caller's.
         .env_remove("RUST_LOG")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -138,6 +138,16 @@ impl Dovecot {
         imap.command("LOGOUT");
     }
 
+    /// Lays one message in that arrived at this time: `"01-Jan-2020 12:00:00 +0000"`.
+    pub fn append_dated(&self, user: &str, mailbox: &str, message: &[u8], flags: &str, date: &str) {
+        let mut command =
+            format!("APPEND {mailbox} ({flags}) \"{date}\" {{{}+}}\r\n", message.len()).into_bytes();
+        command.extend_from_slice(message);
+        let mut imap = self.connect(user);
+        imap.pipeline([command]);
+        imap.command("LOGOUT");
+    }
+
     /// Puts a file straight into a maildir's INBOX: what APPEND would refuse.
     ///
     /// The user has to have logged in once.
@@ -146,6 +156,45 @@ impl Dovecot {
         let file = file.join(name);
         fs::write(&file, message).expect("the maildir is there");
         own(&file);
+    }
+
+    /// Another client makes a folder, unless it is there; its name as it goes over the wire.
+    pub fn create(&self, user: &str, folder: &str) {
+        let mut imap = self.connect(user);
+        if imap.command(&format!("LIST \"\" \"{folder}\"")).is_empty() {
+            imap.command(&format!("CREATE \"{folder}\""));
+        }
+        imap.command("LOGOUT");
+    }
+
+    /// Leaves the owner so few rights to the INBOX; needs the plugin `acl`.
+    ///
+    /// The user has to have logged in once.
+    pub fn restrict(&self, user: &str, rights: &str) {
+        let file = self.folder.path().join("mail").join(user).join("dovecot-acl");
+        fs::write(&file, format!("owner {rights}\n")).expect("the maildir is there");
+        own(&file);
+    }
+
+    /// Makes a folder with a UIDVALIDITY of one's choice; its name as it goes over the wire.
+    ///
+    /// The user has to have logged in once, and the folder must hold no mail yet.
+    pub fn make_folder(&self, user: &str, folder: &str, validity: u32) {
+        let maildir = self.folder.path().join("mail").join(user);
+        let maildir = if folder == "INBOX" { maildir } else { maildir.join(format!(".{folder}")) };
+        for folder in ["", "cur", "new", "tmp"].map(|part| maildir.join(part)) {
+            fs::create_dir_all(&folder).expect("the user is there");
+            own(&folder);
+        }
+        for entry in fs::read_dir(&maildir).expect("made above") {
+            let file = entry.expect("readable").path();
+            if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dovecot.index")) {
+                fs::remove_file(file).expect("our own file");
+            }
+        }
+        let uids = maildir.join("dovecot-uidlist");
+        fs::write(&uids, format!("3 V{validity} N1\n")).expect("the maildir is there");
+        own(&uids);
     }
 
     /// Gives another user the same INBOX without using the disk twice.

@@ -9,6 +9,7 @@
 pub mod bridge;
 pub mod certs;
 pub mod dovecot;
+pub mod fetchmail;
 pub mod imap;
 pub mod local;
 pub mod mail;

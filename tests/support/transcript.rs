@@ -3,6 +3,7 @@
 //! ```text
 //! # Words about the rule.
 //! = mail plain dots            messages, in this order
+//! = mail-in Work plain         the same in another folder
 //! = maildrop on_delete = "expunge"
 //! = listener starttls
 //! S: +OK ...                   a line; " ..." at its end stands for anything
@@ -42,7 +43,8 @@ pub fn all() -> Vec<Transcript> {
 /// One dialogue.
 pub struct Transcript {
     pub name: String,
-    pub mail: Vec<Vec<u8>>,
+    /// Each message with its folder.
+    pub mail: Vec<(String, Vec<u8>)>,
     maildrop: Vec<String>,
     listener: &'static str,
     steps: Vec<(usize, Step)>,
@@ -80,7 +82,11 @@ impl Transcript {
                 ["=", "reconnect"] => Step::Reconnect,
                 ["=", "cut"] => Step::Cut,
                 ["=", "mail", names @ ..] => {
-                    self.mail.extend(names.iter().map(|name| message(name)));
+                    self.mail.extend(names.iter().map(|name| ("INBOX".to_owned(), message(name))));
+                    return;
+                }
+                ["=", "mail-in", folder, names @ ..] => {
+                    self.mail.extend(names.iter().map(|name| ((*folder).to_owned(), message(name))));
                     return;
                 }
                 ["=", "listener", "starttls"] => {
