@@ -234,8 +234,7 @@ impl Maildrop {
                 continue;
             }
             let Some(listing) = self.store.listing(folder.id).await? else { continue };
-            let uids: Vec<Uid> = listing.rows.iter().map(|row| row.uid).collect();
-            let missing = keys::missing(&self.store, folder.id, &uids, LEARN).await?;
+            let missing = keys::missing(&self.store, folder.id, &listing, LEARN).await?;
             keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
         }
         Ok(())
