@@ -49,6 +49,11 @@ impl Local {
         &self.addresses
     }
 
+    /// Where its database is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Stops it in order and gives back the folder with its database.
     pub async fn stop(mut self) -> TempDir {
         drop(self.stop.take());
