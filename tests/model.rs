@@ -193,7 +193,7 @@ impl Model {
 
     fn note(&mut self, kind: &'static str, what: String) {
         *self.counts.entry(kind).or_default() += 1;
-        if self.story.last.len() == 60 {
+        if self.story.last.len() == 5000 {
             self.story.last.pop_front();
         }
         self.story.last.push_back(format!("{kind} {what}"));
@@ -712,7 +712,7 @@ impl Model {
         }
         let validity = self.sim.uid_validity(USER, "INBOX");
         self.wait_for_closing().await;
-        let (known, cached) = self.known_uids(validity).await;
+        let known = self.known_uids(validity).await;
         if self.opened == Some(self.epoch) {
             let mut learnt: HashMap<Class, usize> = HashMap::new();
             let inbox = self.inbox();
@@ -732,14 +732,9 @@ impl Model {
                 }
             }
             self.learnt = learnt;
-            // Without the last listing nobody knows which of several twins had gone before.
+            // One that came back may be recognised by what was known before it went.
             let gone = known.iter().filter(|uid| inbox.iter().all(|message| message.uid != **uid));
-            for class in gone.filter(|_| !cached).filter_map(|uid| self.uids.get(uid)) {
-                self.views
-                    .iter_mut()
-                    .filter_map(|views| views.get_mut(class))
-                    .for_each(|view| view.loose = true);
-            }
+            gone.filter_map(|uid| self.uids.get(uid)).for_each(|class| _ = self.at_risk.remove(class));
         }
         self.uids.clear();
         let how = match self.rng.below(3) {
@@ -779,19 +774,15 @@ impl Model {
         }
     }
 
-    /// The UIDs that can be recognised, and whether the last listing is at hand.
-    async fn known_uids(&self, validity: u32) -> (HashSet<u32>, bool) {
+    /// The UIDs that can be recognised.
+    async fn known_uids(&self, validity: u32) -> HashSet<u32> {
         let mut database = self.open().await;
         let sql = "SELECT key.uid FROM message_key key JOIN mailbox ON mailbox.id = key.mailbox \
                    WHERE mailbox.current = 1 AND mailbox.uid_validity = $1";
         let rows: Vec<(u32,)> =
             sqlx::query_as(sql).bind(validity).fetch_all(&mut database).await.expect("a good query");
-        let (listings,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM listing")
-            .fetch_one(&mut database)
-            .await
-            .expect("a good query");
         database.close().await.expect("closed");
-        (rows.into_iter().map(|(uid,)| uid).collect(), listings > 0)
+        rows.into_iter().map(|(uid,)| uid).collect()
     }
 }
 

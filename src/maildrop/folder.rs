@@ -66,6 +66,9 @@ pub async fn freeze(
     let cached = store.listing(id).await?;
     let sized = with_counted(&rows, cached.as_ref().map_or(&[], |listing| &listing.rows));
     let listing = as_listing(&mailbox, sized);
+    if cached.as_ref().is_none_or(|cached| cached.rows.iter().any(|row| listing.had_lost(row.uid))) {
+        keys::forget_lost(store, id, &listing).await?;
+    }
     keep_listing(store, id, cached, &listing, &login).await;
 
     let hidden = store.hidden(id, &login).await?;

@@ -234,6 +234,7 @@ impl Maildrop {
                 continue;
             }
             let Some(listing) = self.store.listing(folder.id).await? else { continue };
+            keys::forget_lost(&self.store, folder.id, &listing).await?;
             let missing = keys::missing(&self.store, folder.id, &listing, LEARN).await?;
             keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
         }

@@ -32,11 +32,7 @@ pub async fn carry_over(
         login = %link.account().login, folder = %place.folder, was = %former.validity, now = %place.validity,
         "the mail server has made a mailbox anew; its messages are looked for by their headers"
     );
-    let mut old = store.keys(former.id).await?;
-    // One that had gone before must not take the place of its twin.
-    if let Some(listing) = store.listing(former.id).await? {
-        old.retain(|key| !listing.had_lost(key.uid));
-    }
+    let old = store.keys(former.id).await?;
     if !old.is_empty() {
         let unknown = keys::missing(store, *id, listing, usize::MAX).await?;
         keys::learn(link, place, store, *id, &unknown).await?;
