@@ -260,6 +260,13 @@ impl Attempt<'_> {
         let Some(first) = self.group.first() else { return Ok(0) };
         let hide = (!to_hide.is_empty()).then_some((self.mailbox, first.login.as_str(), to_hide.as_slice()));
         self.store.settle(&outcomes, hide).await?;
+        // Else a twin could come by its unique id when the mailbox is made anew.
+        let removed = self.group.iter().map(|deletion| deletion.uid).filter(|uid| !stays(uid));
+        let mut removed: Vec<Uid> = removed.collect();
+        removed.sort_unstable();
+        if let Err(error) = self.store.unlist(self.mailbox, &removed).await {
+            tracing::warn!(%error, "stale notes stay in the state database");
+        }
         Ok(outcomes.len() + self.withdrawn.len())
     }
 

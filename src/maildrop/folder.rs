@@ -65,7 +65,8 @@ pub async fn freeze(
                 Opened::Current(id) => id,
                 Opened::Renumbered { id, former } => {
                     let renumbered = Renumbered { name: &name, place: &place, id, former };
-                    carry_over(link, store, &renumbered, &rows, settings.max_new_share).await?;
+                    let listing = as_listing(&mailbox, with_counted(&rows, &[]));
+                    carry_over(link, store, &renumbered, &listing, settings.max_new_share).await?;
                     id
                 }
             }
@@ -73,7 +74,11 @@ pub async fn freeze(
     };
     let cached = store.listing(id).await?;
     let sized = with_counted(&rows, cached.as_ref().map_or(&[], |listing| &listing.rows));
-    keep_listing(store, id, &mailbox, cached, &sized, &login).await;
+    let listing = as_listing(&mailbox, sized);
+    if cached.as_ref().is_none_or(|cached| cached.rows.iter().any(|row| listing.had_lost(row.uid))) {
+        keys::forget_lost(store, id, &listing).await?;
+    }
+    keep_listing(store, id, cached, &listing, &login).await;
 
     let hidden = store.hidden(id, &login).await?;
     let mut unseen: Vec<Uid> = hidden.clone();
@@ -96,7 +101,7 @@ pub async fn freeze(
     };
     let visible = rows
         .iter()
-        .zip(&sized)
+        .zip(&listing.rows)
         .filter(|(row, _)| seen_by_login(row))
         .map(|(_, sized)| (sized.uid, sized.size));
     let visible: Vec<(Uid, Octets)> = visible.collect();
@@ -108,7 +113,7 @@ pub async fn freeze(
         store.assign(id, settings.unique_id.name(), &assigned).await?;
     }
     // Tidying: a failure costs nothing but the room, and shows again at the next login.
-    let gone: Vec<Uid> = hidden.into_iter().filter(|uid| uids.binary_search(uid).is_err()).collect();
+    let gone: Vec<Uid> = hidden.into_iter().filter(|uid| listing.had_lost(*uid)).collect();
     if !gone.is_empty()
         && let Err(error) = store.forget(id, &gone).await
     {
@@ -127,25 +132,23 @@ fn with_counted(rows: &[Row], cached: &[CachedRow]) -> Vec<CachedRow> {
     rows.iter().map(sized).collect()
 }
 
+fn as_listing(mailbox: &Mailbox, rows: Vec<CachedRow>) -> CachedListing {
+    let Mailbox { uid_next, highest_modseq, .. } = *mailbox;
+    CachedListing { uid_next, highest_modseq, rows, listed_at: 0 }
+}
+
 /// Keeps the listing if it differs from the cached one. It is a cache: a failure is logged only.
 async fn keep_listing(
     store: &Store,
     id: MailboxId,
-    mailbox: &Mailbox,
     cached: Option<CachedListing>,
-    rows: &[CachedRow],
+    listing: &CachedListing,
     login: &str,
 ) {
-    if cached.is_some_and(|cached| cached.rows == rows && cached.uid_next == mailbox.uid_next) {
+    if cached.is_some_and(|cached| cached.rows == listing.rows && cached.uid_next == listing.uid_next) {
         return;
     }
-    let listing = CachedListing {
-        uid_next: mailbox.uid_next,
-        highest_modseq: mailbox.highest_modseq,
-        rows: rows.to_vec(),
-        listed_at: 0,
-    };
-    if let Err(error) = store.keep_listing(id, &listing).await {
+    if let Err(error) = store.keep_listing(id, listing).await {
         tracing::warn!(%login, %error, "the listing is not kept");
     }
 }

@@ -8,7 +8,7 @@ use super::unique_ids::UniqueIds;
 use crate::config::UniqueIdScheme;
 use crate::fingerprint::{Fingerprint, Key};
 use crate::ids::Uid;
-use crate::store::{MailboxId, Store};
+use crate::store::{CachedListing, MailboxId, Store};
 use crate::upstream::{ObjectId, fetch_headers, fetch_object_ids, uid_sets};
 
 /// So many messages are asked for in one command: what was learnt is kept behind each.
@@ -45,14 +45,19 @@ pub async fn fetch(link: &mut Link, place: &Place, uids: &[Uid]) -> Result<Vec<K
     Ok(keys)
 }
 
-/// Messages of a mailbox whose keys are not known, at most `most`; stale keys are dropped.
-pub async fn missing(store: &Store, id: MailboxId, uids: &[Uid], most: usize) -> Result<Vec<Uid>> {
+/// Messages of a mailbox whose keys are not known, at most `most`.
+pub async fn missing(store: &Store, id: MailboxId, listing: &CachedListing, most: usize) -> Result<Vec<Uid>> {
     let known = store.known_keys(id).await?;
-    let gone: Vec<Uid> = known.iter().filter(|uid| uids.binary_search(uid).is_err()).copied().collect();
-    if !gone.is_empty() {
-        store.forget(id, &gone).await?;
-    }
-    Ok(uids.iter().filter(|uid| known.binary_search(uid).is_err()).take(most).copied().collect())
+    let uids = listing.rows.iter().map(|row| row.uid);
+    Ok(uids.filter(|uid| known.binary_search(uid).is_err()).take(most).collect())
+}
+
+/// Drops what is known of messages that a listing has lost: one that has gone must not take the
+/// place of its twin when the mailbox is made anew.
+pub async fn forget_lost(store: &Store, id: MailboxId, listing: &CachedListing) -> Result<()> {
+    let lost = store.known_keys(id).await?.into_iter().filter(|uid| listing.had_lost(*uid));
+    let lost: Vec<Uid> = lost.collect();
+    if lost.is_empty() { Ok(()) } else { Ok(store.forget(id, &lost).await?) }
 }
 
 /// Unique ids that have to be stored since they do not derive from numbers: the new ones, already
@@ -67,7 +72,7 @@ pub async fn assign_unique_ids(
         UniqueIdScheme::Gmail => ObjectId::GmailMsgId,
         UniqueIdScheme::EmailId => ObjectId::EmailId,
         _ => {
-            let new = ids.collisions(uids);
+            let new = ids.reused(uids);
             ids.add(&new);
             return Ok(new);
         }

@@ -40,7 +40,7 @@ pub use unique_ids::{Shown, UniqueIds};
 use crate::activity::Activity;
 use crate::config;
 use crate::ids::{MessageNumber, Uid};
-use crate::store::{Action, Store};
+use crate::store::Store;
 use crate::upstream::FolderName;
 use carry_out::Carried;
 use link::Link;
@@ -231,26 +231,16 @@ impl Maildrop {
 
     /// Learns by what messages can be recognised under other UIDs, as far as that is not known.
     async fn learn(&mut self) -> Result<()> {
-        for (at, folder) in self.folders.iter().enumerate() {
+        for folder in &self.folders {
             if self.store.extent_of_keys(folder.id).await? == folder.extent {
                 continue;
             }
             let Some(listing) = self.store.listing(folder.id).await? else { continue };
-            let removed = if self.removes_at_once() { self.listing.deleted(at) } else { Vec::new() };
-            let uids = listing.rows.iter().map(|row| row.uid);
-            let uids: Vec<Uid> = uids.filter(|uid| removed.binary_search(uid).is_err()).collect();
-            let missing = keys::missing(&self.store, folder.id, &uids, LEARN).await?;
+            keys::forget_lost(&self.store, folder.id, &listing).await?;
+            let missing = keys::missing(&self.store, folder.id, &listing, LEARN).await?;
             keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
         }
         Ok(())
-    }
-}
-
-impl Maildrop {
-    /// Whether what QUIT confirms has left its folder behind it.
-    fn removes_at_once(&self) -> bool {
-        let leaves = matches!(self.plan.action, Action::Trash | Action::Archive | Action::Expunge);
-        leaves && self.settings.delete_grace.is_zero()
     }
 }
 

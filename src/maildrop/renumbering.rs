@@ -7,9 +7,7 @@ use super::link::{Link, Place};
 use super::matching::matched;
 use crate::config::Share;
 use crate::fingerprint::Key;
-use crate::ids::Uid;
-use crate::store::{Former, MailboxId, MailboxName, Store};
-use crate::upstream::Row;
+use crate::store::{CachedListing, Former, MailboxId, MailboxName, Store};
 
 /// Which mailbox, and what it was before.
 pub struct Renumbered<'a> {
@@ -26,7 +24,7 @@ pub async fn carry_over(
     link: &mut Link,
     store: &Store,
     renumbered: &Renumbered<'_>,
-    rows: &[Row],
+    listing: &CachedListing,
     share: Share,
 ) -> Result<(), Error> {
     let Renumbered { name, place, id, former } = renumbered;
@@ -35,27 +33,27 @@ pub async fn carry_over(
         "the mail server has made a mailbox anew; its messages are looked for by their headers"
     );
     let old = store.keys(former.id).await?;
-    let uids: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
     if !old.is_empty() {
-        let unknown = keys::missing(store, *id, &uids, usize::MAX).await?;
+        let unknown = keys::missing(store, *id, listing, usize::MAX).await?;
         keys::learn(link, place, store, *id, &unknown).await?;
     }
     let new: Vec<Key> = store.keys(*id).await?;
     let pairs = matched(&old, &new);
+    let messages = listing.rows.len();
     let former_messages = former.messages.max(old.len());
     // A message looks new wrongly only if there is a former one that it may be.
-    let unmatched = former_messages.saturating_sub(pairs.len()).min(rows.len().saturating_sub(pairs.len()));
-    if unmatched > share.of(rows.len()) {
+    let unmatched = former_messages.saturating_sub(pairs.len()).min(messages.saturating_sub(pairs.len()));
+    if unmatched > share.of(messages) {
         let accepted = store.renumbering(name).await?;
         let accepted = accepted.is_some_and(|known| known.accepted && known.validity == place.validity);
         if !accepted {
-            let counts = [former_messages, rows.len(), unmatched];
+            let counts = [former_messages, messages, unmatched];
             store.refuse_renumbering(name, place.validity, counts).await?;
             let error = Error::Unrecognised {
                 login: link.account().login.clone(),
                 folder: place.folder.clone(),
                 unmatched,
-                messages: rows.len(),
+                messages,
             };
             tracing::error!(%error, "login refused");
             return Err(error);
@@ -63,7 +61,7 @@ pub async fn carry_over(
     }
     store.succeed(name, *former, *id, &pairs).await?;
     tracing::warn!(
-        login = %link.account().login, folder = %place.folder, recognised = pairs.len(), new = rows.len() - pairs.len(),
+        login = %link.account().login, folder = %place.folder, recognised = pairs.len(), new = messages - pairs.len(),
         "the mailbox made anew is in use"
     );
     Ok(())

@@ -1,6 +1,5 @@
 //! The unique ids of a folder's messages (RFC 1939 §7, UIDL): derived, with stored exceptions.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use super::Result;
@@ -16,6 +15,8 @@ pub struct UniqueIds {
     scheme: UniqueIdScheme,
     deriver: Deriver,
     validity: UidValidity,
+    /// How often this UIDVALIDITY has gone and come back.
+    times_left: u32,
     /// Both ascend by UID.
     origins: Vec<(Uid, Origin)>,
     assigned: Vec<(Uid, String)>,
@@ -51,6 +52,7 @@ impl UniqueIds {
             scheme,
             deriver: Deriver::new(scheme, folder.as_wire()),
             validity,
+            times_left: store.times_left(id).await?,
             origins: store.origins(id).await?,
             assigned: store.assigned(id, scheme.name()).await?,
         })
@@ -97,16 +99,16 @@ impl UniqueIds {
         self.assigned.iter().any(|(_, assigned)| assigned == text)
     }
 
-    /// Messages whose derived id is another's: a UIDVALIDITY that comes back, as after a restore
-    /// of the mail server, makes numbers that were used before. They get an id of their own.
-    pub fn collisions(&self, uids: &[Uid]) -> Vec<(Uid, String)> {
-        let here = self.origins.iter().filter(|(_, origin)| origin.validity == self.validity);
-        let taken: HashSet<Uid> = here.map(|(_, origin)| origin.uid).collect();
-        if taken.is_empty() {
-            return Vec::new();
-        }
+    /// Messages whose numbers may have named others: a UIDVALIDITY has come back, as after a restore
+    /// of the mail server. They get an id of their own.
+    pub fn reused(&self, uids: &[Uid]) -> Vec<(Uid, String)> {
+        let times = match self.times_left {
+            0 => return Vec::new(),
+            1 => String::new(),
+            times => times.to_string(),
+        };
         let own = |uid: &Uid| self.origins.binary_search_by_key(uid, |(uid, _)| *uid).is_ok();
-        let colliding = self.unassigned(uids).into_iter().filter(|uid| taken.contains(uid) && !own(uid));
-        colliding.map(|uid| (uid, format!("{}-again", self.of(uid)))).collect()
+        let reused = self.unassigned(uids).into_iter().filter(|uid| !own(uid));
+        reused.map(|uid| (uid, format!("{}-again{times}", self.of(uid)))).collect()
     }
 }

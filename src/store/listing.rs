@@ -15,6 +15,18 @@ pub struct CachedListing {
     pub listed_at: i64,
 }
 
+impl CachedListing {
+    /// Whether this message had left the mailbox when it was listed. One that came later had not.
+    pub fn had_lost(&self, uid: Uid) -> bool {
+        let listed = |uid: &Uid| self.rows.binary_search_by_key(uid, |row| row.uid).is_ok();
+        let came_before = match self.uid_next {
+            Some(next) => uid < next,
+            None => self.rows.last().is_some_and(|last| uid <= last.uid),
+        };
+        came_before && !listed(&uid)
+    }
+}
+
 /// One message of a cached listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CachedRow {
@@ -72,6 +84,17 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// Takes messages (ascending) that were removed off the listing, with what is kept about them.
+    pub async fn unlist(&self, mailbox: MailboxId, uids: &[Uid]) -> Result<()> {
+        if uids.is_empty() {
+            return Ok(());
+        }
+        self.forget(mailbox, uids).await?;
+        let Some(mut listing) = self.listing(mailbox).await? else { return Ok(()) };
+        listing.rows.retain(|row| uids.binary_search(&row.uid).is_err());
+        self.keep_listing(mailbox, &listing).await
     }
 
     /// Empties the cache: the next logins list anew. Unique ids, hidden messages and what is

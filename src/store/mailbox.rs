@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{QueryBuilder, Row as _, Sqlite};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteExecutor};
 
 use super::{Origin, Result, Store, now, number, uid, validity};
 use crate::ids::{Uid, UidValidity};
@@ -101,7 +101,7 @@ impl Store {
 
     /// Makes `id` the mailbox's present: what was known of a message before is now known of the
     /// one that `pairs` (old UID, new UID) names. Deletions under way are dropped: what cannot be
-    /// named for certain is not removed.
+    /// named for certain is not removed. Nothing happens if another session has done it meanwhile.
     pub async fn succeed(
         &self,
         name: &MailboxName,
@@ -110,18 +110,30 @@ impl Store {
         pairs: &[(Uid, Uid)],
     ) -> Result<()> {
         let mut transaction = self.begin().await?;
+        let still_there = sqlx::query("SELECT id FROM mailbox WHERE id = $1 AND current = 1")
+            .bind(former.id.0)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if still_there.is_none() {
+            return Ok(());
+        }
         let new_of: HashMap<Uid, Uid> = pairs.iter().copied().collect();
         let origins = super::unique_id::origins(&mut *transaction, former.id).await?;
         let origins: HashMap<Uid, Origin> = origins.into_iter().collect();
-        for chunk in pairs.chunks(500) {
-            let rows = chunk.iter().map(|(old, new)| {
+        // Where a UIDVALIDITY had come back, its numbers name nothing.
+        let returned = times_left(&mut *transaction, former.id).await? > 0;
+        let named: Vec<(Uid, Origin)> = pairs
+            .iter()
+            .filter_map(|(old, new)| {
                 let first = Origin { validity: former.validity, uid: *old };
-                (*new, *origins.get(old).unwrap_or(&first))
-            });
+                Some((*new, origins.get(old).copied().or((!returned).then_some(first))?))
+            })
+            .collect();
+        for chunk in named.chunks(500) {
             let mut insert = QueryBuilder::<Sqlite>::new(
                 "INSERT INTO origin (mailbox, uid, origin_validity, origin_uid) ",
             );
-            insert.push_values(rows, |mut row, (new, origin)| {
+            insert.push_values(chunk, |mut row, (new, origin)| {
                 row.push_bind(id.0)
                     .push_bind(i64::from(new.get()))
                     .push_bind(i64::from(origin.validity.get()))
@@ -161,6 +173,17 @@ impl Store {
         .bind(i64::from(former.validity.get()))
         .execute(&mut *transaction)
         .await?;
+        sqlx::query(
+            "INSERT INTO left_validity (upstream, username, folder, uid_validity, times) \
+             VALUES ($1, $2, $3, $4, 1) ON CONFLICT (upstream, username, folder, uid_validity) \
+             DO UPDATE SET times = left_validity.times + 1",
+        )
+        .bind(&name.upstream)
+        .bind(&name.username)
+        .bind(&name.folder)
+        .bind(i64::from(former.validity.get()))
+        .execute(&mut *transaction)
+        .await?;
         for sql in [
             "DELETE FROM mailbox WHERE upstream = $1 AND username = $2 AND folder = $3 AND id <> $4",
             "UPDATE mailbox SET current = 1 WHERE upstream = $1 AND username = $2 AND folder = $3 AND id = $4",
@@ -175,6 +198,11 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// How often the mailbox has had its UIDVALIDITY and then another one.
+    pub async fn times_left(&self, id: MailboxId) -> Result<u32> {
+        times_left(&self.pool, id).await
     }
 
     /// What keeps a mailbox made anew from being opened, or was accepted for it.
@@ -243,6 +271,18 @@ impl Store {
         .await?;
         Ok(done.rows_affected() > 0)
     }
+}
+
+async fn times_left(executor: impl SqliteExecutor<'_>, id: MailboxId) -> Result<u32> {
+    let row = sqlx::query(
+        "SELECT times FROM left_validity past JOIN mailbox ON mailbox.upstream = past.upstream \
+         AND mailbox.username = past.username AND mailbox.folder = past.folder \
+         AND mailbox.uid_validity = past.uid_validity WHERE mailbox.id = $1",
+    )
+    .bind(id.0)
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| number(&row, "times")).transpose()?.flatten().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -180,6 +180,12 @@ impl Server {
         self.shared().wake();
     }
 
+    /// As after a restore that lost the numbers: this UIDVALIDITY, which may be a former one, and the
+    /// messages renumbered from 1. Sessions that have it open are ended if it was another one.
+    pub fn set_uid_validity(&self, user: &str, mailbox: &str, validity: u32) {
+        self.shared().with_mailbox(user, mailbox, |mailbox| mailbox.renumber(validity));
+    }
+
     /// SELECT of the mailbox is answered `[READ-ONLY]` from now on, or no longer.
     pub fn set_read_only(&self, user: &str, mailbox: &str, read_only: bool) {
         self.shared().lock().mailbox(user, mailbox).read_only = read_only;
