@@ -9,7 +9,7 @@ use super::facts::{Deleted, Facts, Folder, IdFrom, Message, Place, Refused, Why}
 use super::gather::gather;
 use super::login;
 use super::source::{Source, quoted};
-use super::state::{print, print_json, with_state};
+use super::state::{duration, print, print_json, with_state};
 use crate::config::Config;
 use crate::maildrop;
 
@@ -77,7 +77,7 @@ fn not_known(message: &Message, facts: &Facts, config: &Config) -> String {
          ended behind its arrival; a unique id always is",
         message.asked,
         facts.login,
-        humantime::format_duration(config.deletions_kept)
+        duration(config.deletions_kept)
     )
 }
 
@@ -85,7 +85,7 @@ fn about_login(facts: &Facts) -> String {
     let Facts { settings, .. } = facts;
     let limit = |seconds: u64, none: &str| match seconds {
         0 => none.to_owned(),
-        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+        seconds => duration(Duration::from_secs(seconds)),
     };
     let newest = if settings.newest == 0 { "all".to_owned() } else { settings.newest.to_string() };
     let mut text = format!("login {}: {} at {}\n", facts.login, facts.username, facts.upstream);
@@ -128,6 +128,7 @@ fn about_folder(folder: &Folder, facts: &Facts) -> String {
     let until = folder.waiting_until.as_deref().unwrap_or_default();
     line(folder.waiting, &format!("not seen by this login: waiting to be removed, the last until {until}"));
     line(folder.below_newest.unwrap_or(0), "not seen by this login: they have dropped out of the newest");
+    line(folder.removed_since, "removed since by programs of this account");
     line(
         folder.ids_from_earlier_uid_validity,
         "with a unique id from an earlier UIDVALIDITY, as programs know it",
@@ -167,7 +168,9 @@ fn about_message(message: &Message, facts: &Facts) -> String {
     }
     if message.places.is_empty() {
         let folders = facts.settings.folders.join(", ");
-        let _ = writeln!(text, "{}: no longer in {folders} at the last login", message.asked);
+        let back = message.deletions.last().is_some_and(|deleted| deleted.shown.outcome == "restored");
+        let words = if back { "is back, and listed from the next login on in" } else { "is no longer in" };
+        let _ = writeln!(text, "{} {words} {folders}", message.asked);
     }
     if message.places.len() > 1 {
         let _ = writeln!(

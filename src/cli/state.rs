@@ -1,6 +1,7 @@
 //! The state database, for commands that look into it or mend it beside a running bridge.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -29,6 +30,15 @@ pub fn with_state<T>(
 /// Seconds since 1970 as people and programs read them (RFC 3339, UTC).
 pub fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+/// A duration as the configuration has it, in days where that is even.
+pub fn duration(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match duration.as_secs() {
+        seconds if seconds > 0 && seconds.is_multiple_of(DAY) => format!("{}d", seconds / DAY),
+        _ => humantime::format_duration(duration).to_string(),
+    }
 }
 
 /// Prints to standard output. A reader that has had enough, as `head`, is no error.

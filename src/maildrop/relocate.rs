@@ -7,7 +7,7 @@ use super::keys;
 use super::link::{Link, Place};
 use super::{Error, Result};
 use crate::fingerprint::{Digest, Fingerprint};
-use crate::ids::Uid;
+use crate::ids::{Uid, UidValidity};
 use crate::store::Copied;
 use crate::upstream::{
     Access, CopyUid, FolderName, HeaderRow, ObjectId, fetch_headers, live_uids, select, uid_sets,
@@ -102,7 +102,7 @@ pub async fn headers_from(
     link: &mut Link,
     folder: &FolderName,
     first: Uid,
-) -> Result<(crate::ids::UidValidity, Vec<(Uid, Digest)>)> {
+) -> Result<(UidValidity, Vec<(Uid, Digest)>)> {
     let mailbox = select(link.unselected().await?, folder, Access::ReadOnly).await?;
     let mut digests = Vec::new();
     let mut each = |row: HeaderRow| {
@@ -115,12 +115,16 @@ pub async fn headers_from(
     Ok((mailbox.validity, digests))
 }
 
+/// What was read of folders' headers while several messages are looked for: a folder is read once.
+pub type Headers = HashMap<FolderName, (UidValidity, Vec<(Uid, Digest)>)>;
+
 /// Where a message that was relocated is: at `hint` if that is it, else the newest that is like it.
 pub async fn find(
     link: &mut Link,
     folder: &FolderName,
     header: &Digest,
     hint: Option<Copied>,
+    headers: &mut Headers,
 ) -> Result<Option<Found>> {
     let mailbox = select(link.unselected().await?, folder, Access::ReadOnly).await?;
     let place = Place { folder: folder.clone(), validity: mailbox.validity, access: Access::ReadWrite };
@@ -133,8 +137,17 @@ pub async fn find(
         }
     }
     let Some(first) = Uid::new(1) else { return Err(Error::ValidityChanged) };
-    let (_, digests) = headers_from(link, folder, first).await?;
-    let newest = digests.iter().filter(|(_, digest)| digest == header).map(|(uid, _)| *uid).max();
+    if headers.get(folder).is_none_or(|(validity, _)| *validity != mailbox.validity) {
+        headers.insert(folder.clone(), headers_from(link, folder, first).await?);
+    }
+    let digests = headers.get_mut(folder).map(|(_, digests)| digests);
+    let Some(digests) = digests else { return Ok(None) };
+    let mut alike: Vec<Uid> =
+        digests.iter().filter(|(_, digest)| digest == header).map(|(uid, _)| *uid).collect();
+    alike.sort_unstable();
+    // What was read a while ago may have gone.
+    let newest = live_uids(link.imap(&place).await?, &alike).await?.into_iter().max();
+    digests.retain(|(uid, _)| Some(*uid) != newest);
     Ok(newest.map(|uid| (place, uid)))
 }
 

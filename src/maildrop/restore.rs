@@ -44,11 +44,12 @@ pub async fn restore(
         (Some(_), Some(first)) => store.deletions(&first.name.upstream, &first.name.username, None).await?,
         _ => Vec::new(),
     };
+    let mut known = Known { trail, headers: HashMap::new() };
     let mut results = Vec::new();
     for deletion in deletions {
         let result = match (needs_login(deletion), &mut link) {
             (true, None) => Ok(Restored::NeedsLogin),
-            (true, Some(link)) => bring_back(link, store, scheme, deletion, &trail).await,
+            (true, Some(link)) => bring_back(link, store, scheme, deletion, &mut known).await,
             (false, _) => here(store, scheme, deletion).await,
         };
         let result = match result {
@@ -113,13 +114,20 @@ async fn unique_ids(store: &Store, scheme: UniqueIdScheme, name: &MailboxName) -
     }
 }
 
+/// What is the same for all messages of one restore.
+struct Known {
+    /// Of all logins.
+    trail: Vec<Deletion>,
+    headers: relocate::Headers,
+}
+
 /// Takes a message out of the folder that it went to, or its flag off.
 async fn bring_back(
     link: &mut Link,
     store: &Store,
     scheme: UniqueIdScheme,
     deletion: &Deletion,
-    trail: &[Deletion],
+    known: &mut Known,
 ) -> Result<Restored> {
     let Some(source) = FolderName::from_wire(deletion.name.folder.as_bytes()) else {
         return Ok(Restored::Lost("its folder's name cannot be read"));
@@ -131,7 +139,9 @@ async fn bring_back(
     let (Some(target), Some(header)) = (target, deletion.header) else {
         return Ok(Restored::Lost("nothing is known by which it could be found"));
     };
-    let Some((place, uid)) = relocate::find(link, &target, &header, deletion.copy).await? else {
+    let Some((place, uid)) =
+        relocate::find(link, &target, &header, deletion.copy, &mut known.headers).await?
+    else {
         return Ok(Restored::Lost("it is no longer in the folder that it went to"));
     };
     let before = link.connected().await?.status(&source).await?;
@@ -158,7 +168,7 @@ async fn bring_back(
     let Some(uid) = back else { return Ok(Restored::BackAsNew) };
     store.assign(mailbox.id, scheme.name(), &[(uid, deletion.unique_id.clone())]).await?;
     // What other logins hid, they do not get to see again by this.
-    for other in trail.iter().filter(|other| is_hidden_too(other, deletion)) {
+    for other in known.trail.iter().filter(|other| is_hidden_too(other, deletion)) {
         store.hide(mailbox.id, &other.login, &[uid]).await?;
     }
     Ok(Restored::Back)
