@@ -656,7 +656,7 @@ async fn what_waits_or_has_gone_is_explained() {
     let ids = setting.delete("other", &[1]).await;
     // Another login's deed, seen from this one, which has not logged in since.
     let facts = setting.run(&["explain"], &["alice", "--json"]).await.json(0);
-    assert_eq!(facts["folders"][0]["removed_since"], 1);
+    assert_eq!(facts["folders"][0]["messages"], 1);
     let gone = explained(&setting, "alice", &ids[0]).await;
     assert_eq!(gone["message"]["places"], Value::Array(Vec::new()));
     let deletion = &gone["message"]["deletions"][0];

@@ -128,7 +128,6 @@ fn about_folder(folder: &Folder, facts: &Facts) -> String {
     let until = folder.waiting_until.as_deref().unwrap_or_default();
     line(folder.waiting, &format!("not seen by this login: waiting to be removed, the last until {until}"));
     line(folder.below_newest.unwrap_or(0), "not seen by this login: they have dropped out of the newest");
-    line(folder.removed_since, "removed since by programs of this account");
     line(
         folder.ids_from_earlier_uid_validity,
         "with a unique id from an earlier UIDVALIDITY, as programs know it",

@@ -39,8 +39,6 @@ pub struct Folder {
     pub waiting_until: Option<String>,
     /// Absent behind `cache clear`.
     pub below_newest: Option<usize>,
-    /// By programs of the account, after the listing was made.
-    pub removed_since: usize,
     pub ids_from_earlier_uid_validity: usize,
     pub refused: Option<Refused>,
 }

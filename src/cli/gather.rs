@@ -1,7 +1,7 @@
 //! What the state database knows of a login's maildrop and of single messages in it, for `explain`
 //! to print. Nothing here asks a mail server.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::facts::{Deleted, Facts, Folder, IdFrom, Message, Place, Refused, Settings, Why};
 use super::state::time;
@@ -68,8 +68,6 @@ struct View {
     listing: Option<CachedListing>,
     /// Of messages that are there, as far as is known; ascending.
     uids: Vec<Uid>,
-    /// How many have left the folder since it was listed.
-    removed: usize,
     hidden: Vec<Uid>,
     /// When they are due.
     waiting: HashMap<Uid, i64>,
@@ -98,11 +96,8 @@ impl View {
             None => keys.iter().map(|key| key.uid).chain(hidden.iter().copied()).collect(),
         };
         let here = || trail.iter().filter(|row| row.name == name && row.validity == mailbox.validity);
-        let removed: HashSet<Uid> = here().filter(|row| has_left(row)).map(|row| row.uid).collect();
         let waiting =
             here().filter(|row| matches!(row.state, State::Pending | State::Acting) && row.login == login);
-        let count = uids.len();
-        let uids: Vec<Uid> = uids.into_iter().filter(|uid| !removed.contains(uid)).collect();
         let newest = route.maildrop.newest;
         let watermark = store.watermark(mailbox.id, login).await?;
         let lowest = watermark.filter(|(setting, _)| newest > 0 && *setting == newest).map(|(_, uid)| uid);
@@ -111,8 +106,7 @@ impl View {
         Ok(Some(Self {
             name: folder.to_owned(),
             mailbox,
-            removed: count - uids.len(),
-            uids,
+            uids: uids.into_iter().collect(),
             hidden,
             waiting: waiting.map(|deletion| (deletion.uid, deletion.due_at)).collect(),
             lowest,
@@ -198,7 +192,6 @@ fn folder(name: &str, view: Option<&View>, refused: Option<Refused>) -> Folder {
         waiting,
         waiting_until: last_due.map(|due| time(*due)),
         below_newest: listing.and(view).map(|view| count(view, Why::BelowNewest)),
-        removed_since: view.map_or(0, |view| view.removed),
         ids_from_earlier_uid_validity: view.map_or(0, |view| view.origins.len()),
         refused,
     }
@@ -240,19 +233,6 @@ fn message(
         })
         .collect();
     Message { asked: asked.to_owned(), known: !places.is_empty() || !deletions.is_empty(), places, deletions }
-}
-
-/// Whether a deletion has taken its message out of its folder: a listing from before has it still.
-/// What was moved back is there under another UID, and what was called off never went; only of
-/// what was begun is the header known.
-fn has_left(deletion: &Deletion) -> bool {
-    let moved = matches!(deletion.action, Action::Trash | Action::Archive);
-    match deletion.state {
-        State::Done => moved || deletion.action == Action::Expunge,
-        State::Gone => true,
-        State::Restored => moved && deletion.header.is_some(),
-        State::Pending | State::Acting | State::Dropped => false,
-    }
 }
 
 /// Whether there is something to take back, by what the state database knows.
