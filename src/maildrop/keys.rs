@@ -46,12 +46,7 @@ pub async fn fetch(link: &mut Link, place: &Place, uids: &[Uid]) -> Result<Vec<K
 }
 
 /// Messages of a mailbox whose keys are not known, at most `most`.
-pub async fn missing(
-    store: &Store,
-    id: MailboxId,
-    listing: &CachedListing,
-    most: usize,
-) -> Result<Vec<Uid>> {
+pub async fn missing(store: &Store, id: MailboxId, listing: &CachedListing, most: usize) -> Result<Vec<Uid>> {
     let known = store.known_keys(id).await?;
     let uids = listing.rows.iter().map(|row| row.uid);
     Ok(uids.filter(|uid| known.binary_search(uid).is_err()).take(most).collect())
