@@ -193,7 +193,7 @@ impl Model {
 
     fn note(&mut self, kind: &'static str, what: String) {
         *self.counts.entry(kind).or_default() += 1;
-        if self.story.last.len() == 5000 {
+        if self.story.last.len() == 60 {
             self.story.last.pop_front();
         }
         self.story.last.push_back(format!("{kind} {what}"));
@@ -290,7 +290,12 @@ impl Model {
             (client, answer) = self.connect(name).await;
         } else if first {
             let risk = self.at_risk.iter().filter(|class| there.contains_key(class)).count();
-            assert!(risk <= allowed, "{risk} of {} messages would be downloaded again", inbox.len());
+            assert!(
+                risk <= allowed,
+                "{risk} of {} messages would be downloaded again: {:?}",
+                inbox.len(),
+                self.at_risk
+            );
         }
         assert!(answer.starts_with("+OK"), "{answer}");
         self.opened = Some(self.epoch);

@@ -33,6 +33,8 @@ pub async fn carry_over(
         "the mail server has made a mailbox anew; its messages are looked for by their headers"
     );
     let old = store.keys(former.id).await?;
+    // What an earlier try has learnt and has gone since would count as recognised.
+    keys::forget_lost(store, *id, listing).await?;
     if !old.is_empty() {
         let unknown = keys::missing(store, *id, listing, usize::MAX).await?;
         keys::learn(link, place, store, *id, &unknown).await?;

@@ -215,6 +215,33 @@ impl Dovecot {
         }
     }
 
+    /// Makes the INBOX anew, as after a move to another server: a new UIDVALIDITY, the messages in
+    /// another order.
+    pub fn make_anew(&self, user: &str, seed: u64) {
+        assert!(process::eventually(START, || self.sessions(user).is_empty()), "{user} is logged in");
+        let maildir = self.folder.path().join("mail").join(user);
+        for file in fs::read_dir(&maildir).expect("the maildir is there") {
+            let file = file.expect("readable").path();
+            let name = file.file_name().expect("a file's name").to_string_lossy().into_owned();
+            if name == "dovecot-uidlist" || name.starts_with("dovecot.index") {
+                fs::remove_file(&file).expect("our own file");
+            }
+        }
+        // New files get their UIDs in the order of their names' seconds.
+        let mut rng = super::mail::Rng::new(seed);
+        for (at, file) in fs::read_dir(maildir.join("cur")).expect("the maildir is there").enumerate() {
+            let file = file.expect("readable").path();
+            let name = file.file_name().expect("a file's name").to_string_lossy().into_owned();
+            // Its size and its flags stay.
+            let (_, rest) = name.split_once(',').unwrap_or((&name, "S=0:2,"));
+            let second = 1_000_000_000 + rng.below(1_000_000);
+            let renamed = file.with_file_name(format!("{second}.M{at}P1.test,{rest}"));
+            fs::rename(&file, renamed).expect("our own file");
+        }
+        // UIDVALIDITY is made from the clock.
+        std::thread::sleep(Duration::from_secs(2));
+    }
+
     /// What the mailbox holds, seen by another client.
     pub fn messages(&self, user: &str, mailbox: &str) -> Vec<Message> {
         let mut imap = self.connect(user);
