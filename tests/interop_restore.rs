@@ -5,6 +5,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use support::bridge::{Bridge, Settings};
 use support::dovecot::{Dovecot, Options, PASSWORD};
 use support::fetchmail::Fetchmail;
@@ -139,6 +141,29 @@ async fn what_cannot_come_back_is_said() {
         assert!(!output.status.success(), "{output:?}");
         assert_eq!(stage.shown("alice").await.len(), MESSAGES - 1);
         assert_eq!(stage.dovecot.summaries("alice", "INBOX").len(), MESSAGES - 1);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Dovecot; .ci/run runs it"]
+async fn what_another_client_removed_is_not_called_ours() {
+    for (on_delete, outcome) in [("trash", "moved"), ("flag", "flagged"), ("expunge", "removed")] {
+        for capability in [None, Some(NO_MOVE)] {
+            let stage = Stage::new(on_delete, capability, "");
+            let mut pop3 = stage.login("alice").await;
+            pop3.ok("DELE 1").await;
+            pop3.ok("DELE 2").await;
+            // Dovecot still shows it to a connection that has not asked for news.
+            stage.dovecot.expunge_elsewhere("alice", 1);
+            pop3.quit().await;
+            let output = stage.bridge.run(&["deletions", "list", "alice", "--json"], None);
+            let report: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
+            let rows = report["deletions"].as_array().expect("a list").iter();
+            let outcomes: Vec<&str> = rows.filter_map(|row| row["outcome"].as_str()).collect();
+            assert_eq!(outcomes, ["gone", outcome], "{on_delete} {capability:?}");
+            let trash = stage.dovecot.summaries("alice", "Trash").len();
+            assert_eq!(trash, usize::from(on_delete == "trash"));
+        }
     }
 }
 

@@ -84,6 +84,26 @@ async fn what_has_gone_already_counts_as_removed_and_hits_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_flag_for_what_has_gone_hits_nothing_else() {
+    // imap4d takes the neighbour of a UID that is no longer there.
+    for persona in [Persona::Imap4d, Persona::Dovecot, Persona::Courier] {
+        let sim = sim(persona, 4).await;
+        let bridge = Local::start(&settings(&sim, "flag")).await;
+        let mut client = login(&bridge).await;
+        client.ok("DELE 2").await;
+        client.ok("DELE 4").await;
+        sim.remove("alice", "INBOX", 2);
+        client.quit().await;
+        let flagged = sim.messages("alice", "INBOX").into_iter();
+        let flagged: Vec<u32> = flagged
+            .filter(|message| message.flags.contains("\\Deleted"))
+            .map(|message| message.uid)
+            .collect();
+        assert_eq!(flagged, [4], "{persona:?}");
+    }
+}
+
+#[tokio::test]
 async fn half_a_removal_is_said_to_be_half() {
     for fault in [Fault::No(None), Fault::Bad, Fault::Eof, Fault::EofAfterAction] {
         let done = matches!(fault, Fault::EofAfterAction);

@@ -10,6 +10,8 @@ use crate::ids::{Uid, UidValidity};
 
 /// Characters that are kept of what a server calls itself.
 const MAX_ID: usize = 1024;
+/// How often a mailbox is looked at while other clients remove from it.
+const LOOKS: usize = 3;
 
 /// Whether anything is going to be written: EXAMINE leaves \Recent alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,18 +73,37 @@ pub async fn live_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
     let (Some(first), Some(last)) = (uids.first(), uids.last()) else {
         return Ok(Vec::new());
     };
-    // How many there are is not known here, and does not matter.
-    let mut view = View { exists: u32::MAX, want: Want::Uids, ..View::default() };
-    let wire = imap.wire()?;
-    wire.check_idle()?;
-    // A range is safe on every server; single UIDs that are gone are not (GNU imap4d).
-    let tag = wire.send(&[&format!("UID FETCH {first}:{last} {}", view.want.items())]).await?;
-    view.read(wire, tag, "FETCH").await?;
+    let mut view = View::default();
+    for _ in 0..LOOKS {
+        // How many there are is not known here, and does not matter.
+        view = View { exists: u32::MAX, want: Want::Uids, ..View::default() };
+        look(imap, *first, *last, &mut view).await?;
+        // Dovecot still shows what another client has removed, and says so behind the rows only,
+        // NOOP or not: then the rows are of before.
+        if view.expunged == 0 {
+            break;
+        }
+    }
     let mut live: Vec<Uid> = view.rows.iter().map(|row| row.uid).collect();
     live.sort_unstable();
     live.retain(|uid| uids.binary_search(uid).is_ok());
     live.dedup();
     Ok(live)
+}
+
+async fn look(imap: &mut Imap, first: Uid, last: Uid, view: &mut View) -> Result<()> {
+    let wire = imap.wire()?;
+    wire.check_idle()?;
+    // A range is safe on every server; single UIDs that are gone are not (GNU imap4d). NOOP is for
+    // servers that tell of removals nowhere else.
+    let fetch = format!("UID FETCH {first}:{last} {}", view.want.items());
+    let tag = wire.send(&["NOOP", &fetch]).await?;
+    let polled = view.read(wire, tag, "NOOP").await;
+    // Read even when the first is NO, to leave the connection usable.
+    let listed = view.read(wire, tag.wrapping_add(1), "FETCH").await;
+    polled?;
+    listed?;
+    Ok(())
 }
 
 async fn flight(
