@@ -68,11 +68,20 @@ pub async fn scan(
 
 /// Which of `uids` (ascending) are still there, seen with a fresh look.
 pub async fn live_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
+    look(imap, uids, Want::Uids).await
+}
+
+/// Which of `uids` (ascending) are in the selected mailbox and flagged \Deleted, by ascending UID.
+pub async fn deleted_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
+    look(imap, uids, Want::Deleted).await
+}
+
+async fn look(imap: &mut Imap, uids: &[Uid], want: Want) -> Result<Vec<Uid>> {
     let (Some(first), Some(last)) = (uids.first(), uids.last()) else {
         return Ok(Vec::new());
     };
     // How many there are is not known here, and does not matter.
-    let mut view = View { exists: u32::MAX, want: Want::Uids, ..View::default() };
+    let mut view = View { exists: u32::MAX, want, ..View::default() };
     let wire = imap.wire()?;
     wire.check_idle()?;
     // A range is safe on every server; single UIDs that are gone are not (GNU imap4d).
