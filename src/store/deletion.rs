@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::{MailboxId, MailboxName, Result, Store, damaged, hidden, now, number, uid, validity};
+use crate::failpoint;
 use crate::fingerprint::{Digest, Fingerprint};
 use crate::ids::{Uid, UidValidity};
 
@@ -154,6 +155,7 @@ impl Store {
         hidden::hide(&mut transaction, mailbox, login, &uids).await?;
         let new = NewDeletion { login, action: Action::Hide, target: None, due: now() };
         insert(&mut transaction, name, valid, &new, State::Done, messages).await?;
+        failpoint::reached("hiding");
         Ok(transaction.commit().await?)
     }
 
@@ -167,6 +169,7 @@ impl Store {
     ) -> Result<()> {
         let mut transaction = self.begin().await?;
         insert(&mut transaction, name, valid, new, State::Pending, messages).await?;
+        failpoint::reached("noting");
         Ok(transaction.commit().await?)
     }
 
@@ -229,6 +232,7 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         }
+        failpoint::reached("beginning");
         Ok(transaction.commit().await?)
     }
 
@@ -250,6 +254,7 @@ impl Store {
         if let Some((mailbox, login, uids)) = hide {
             hidden::hide(&mut transaction, mailbox, login, uids).await?;
         }
+        failpoint::reached("settling");
         Ok(transaction.commit().await?)
     }
 
