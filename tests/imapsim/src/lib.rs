@@ -169,6 +169,11 @@ impl Server {
         self.shared().lock().mailbox(user, mailbox).validity
     }
 
+    /// This UIDVALIDITY, as another mailbox may have it too; the UIDs stay. Before any session.
+    pub fn set_uid_validity(&self, user: &str, mailbox: &str, validity: u32) {
+        self.shared().lock().mailbox(user, mailbox).validity = validity;
+    }
+
     /// A new UIDVALIDITY, and the messages renumbered from 1. Sessions that have it open are ended.
     pub fn change_uid_validity(&self, user: &str, mailbox: &str) {
         {
