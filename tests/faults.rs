@@ -2,6 +2,8 @@
 //! through each: no shortened listing, no false `+OK`, no message cut short that looks whole,
 //! nothing gone that was not confirmed by QUIT, nothing twice, no `[AUTH]` for an outage, the same
 //! unique ids. After the fault the next session does what is left to be done.
+//!
+//! `POPBRIDGE_FAULTS=Copy,MissingRow` runs only what has all these words in its name.
 
 mod support;
 
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imapsim::{Fault, Place};
-use kinds::Moment;
+use kinds::{Cut, Moment};
 use policy::{Account, DELETED, Policy};
 use promises::Run;
 use support::dovecot::PASSWORD;
@@ -39,7 +41,7 @@ enum Story {
     Marks,
     /// The one behind it, when its deletions have become due.
     Due,
-    /// The one behind it, which was cut off when the deed was done and before the answer.
+    /// The one behind it, which was cut off from its server in the update.
     Interrupted,
 }
 
@@ -50,7 +52,7 @@ struct Case {
     policy: Policy,
     moment: Moment,
     /// Where the session before was cut off.
-    cut: Option<Moment>,
+    cut: Option<Cut>,
 }
 
 /// What a policy's runs begin with: a database that knows the messages, and their unique ids.
@@ -175,18 +177,23 @@ async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
     let sim = policy.server().await;
     let mut folder = stage.copy();
     let deleted = DELETED.map(|index| &stage.ids[index]);
-    if let Some(Moment::Quit(place, skip)) = cut {
+    if let Some(Cut { place, done }) = cut {
         let bridge = Local::start_in(&policy.settings(&sim, "30s"), folder).await;
-        let arm = || sim.fault_behind(place, skip, Fault::EofAfterAction);
+        let arm = || {
+            sim.fault(place, if done { Fault::EofAfterAction } else { Fault::Eof });
+            sim.refuse(true);
+        };
         let seen = timeout(PATIENCE, session(&bridge, &deleted, arm)).await.expect("the session before");
-        assert!(seen.quit_sent, "{what}: the session before is healthy up to QUIT: {seen:?}");
+        let answer = seen.quit.unwrap_or_else(|| panic!("{what}: the session before was not healthy"));
+        assert!(answer.starts_with("-ERR [SYS/TEMP]"), "{what}: {answer}");
         folder = bridge.stop().await;
+        sim.refuse(false);
         assert_eq!(sim.faults_left(), 0, "{what}: the session before was not cut off");
     }
 
     let bridge = Local::start_in(&policy.settings(&sim, "400ms"), folder).await;
-    if let Moment::Start(place) = moment {
-        sim.fault(place, fault.clone());
+    if let Moment::Start(place, skip) = moment {
+        sim.fault_behind(place, skip, fault.clone());
     }
     let arm = || {
         if let Moment::Quit(place, skip) = moment {
@@ -200,7 +207,7 @@ async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
     let struck = sim.faults_left() == 0;
     sim.clear_faults();
     run.intended |= seen.quit_sent;
-    let refused = matches!((moment, &fault), (Moment::Start(Place::Login), Fault::No(None)));
+    let refused = matches!((moment, &fault), (Moment::Start(Place::Login, 0), Fault::No(None)));
     let account = || Account::of(&sim, policy, stage.validity);
     run.session(&seen, refused, &account());
     run.nothing_is_lost(&account());
@@ -245,9 +252,9 @@ fn cases() -> Vec<(Case, Vec<Fault>)> {
         Policy::Hide | Policy::Archive | Policy::Grace => kinds::few(),
         Policy::Trash | Policy::TrashByCopy | Policy::Flag | Policy::Expunge => kinds::all(),
     };
-    for (policy, faults) in [(Policy::Hide, kinds::all()), (Policy::Expunge, kinds::few())] {
+    for (policy, faults) in [(Policy::Hide, kinds::all()), (Policy::Trash, kinds::few())] {
         for &place in kinds::WAY {
-            let case = Case { story: Story::Marks, policy, moment: Moment::Start(place), cut: None };
+            let case = Case { story: Story::Marks, policy, moment: Moment::Start(place, 0), cut: None };
             cases.push((case, faults.clone()));
         }
     }
@@ -256,21 +263,16 @@ fn cases() -> Vec<(Case, Vec<Fault>)> {
             cases.push((Case { story: Story::Marks, policy, moment, cut: None }, kinds_for(policy)));
         }
     }
-    for moment in kinds::late(Policy::Grace) {
+    let list = Moment::Start(Place::List, 0);
+    let case = Case { story: Story::Marks, policy: Policy::Trash, moment: list, cut: None };
+    cases.push((case, kinds::all()));
+    for &moment in kinds::DUE {
         let case = Case { story: Story::Due, policy: Policy::Grace, moment, cut: None };
         cases.push((case, kinds::few()));
     }
-    for (policy, cut) in [
-        (Policy::Trash, Place::Move),
-        (Policy::TrashByCopy, Place::Copy),
-        (Policy::TrashByCopy, Place::Store),
-        (Policy::TrashByCopy, Place::Expunge),
-        (Policy::Flag, Place::Store),
-        (Policy::Expunge, Place::Store),
-    ] {
-        for moment in kinds::late(policy) {
-            let cut = Some(Moment::Quit(cut, 0));
-            cases.push((Case { story: Story::Interrupted, policy, moment, cut }, kinds::few()));
+    for (policy, cut, moments) in kinds::cuts() {
+        for moment in moments {
+            cases.push((Case { story: Story::Interrupted, policy, moment, cut: Some(cut) }, kinds::few()));
         }
     }
     cases
@@ -324,5 +326,5 @@ async fn every_place_and_kind_keeps_the_promises() {
     assert!(broken.is_empty(), "{} of {count} runs: {broken:#?}", broken.len());
     let missed: Vec<&String> =
         strikes.iter().filter(|(_, struck)| **struck == 0).map(|(case, _)| case).collect();
-    assert!(missed.is_empty(), "no fault ever struck there: {missed:#?}");
+    assert!(missed.is_empty() || !only.is_empty(), "no fault ever struck there: {missed:#?}");
 }

@@ -9,38 +9,42 @@ use super::policy::Policy;
 /// When the fault is armed, and where it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before the session begins.
-    Start(Place),
-    /// Between the last DELE and QUIT; the place is let pass so many times.
+    /// Before the session begins; the place is let pass so many times.
+    Start(Place, usize),
+    /// The same between the last DELE and QUIT.
     Quit(Place, usize),
 }
 
-/// What a session meets on its way to QUIT.
+/// Where a session was cut off behind QUIT, and whether what it asked for was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub place: Place,
+    pub done: bool,
+}
+
+/// What a session meets on its way to QUIT; `List` where the policy needs a folder.
 pub const WAY: &[Place] = &[
     Place::Greeting,
-    Place::Capability,
     Place::Login,
     Place::Other,
     Place::Select,
-    Place::List,
     Place::Fetch(1),
     Place::Fetch(2),
     Place::Fetch(3),
     Place::Fetch(4),
     Place::Fetch(5),
-    Place::Fetch(6),
     Place::Store,
     Place::Logout,
 ];
 
 /// What the update meets behind QUIT: the first look, the deed, the second look.
 pub fn update(policy: Policy) -> Vec<Moment> {
-    use Place::{Copy, Expunge, Fetch, Logout, Move, Select, Status, Store};
+    use Place::{Copy, Expunge, Fetch, Logout, Move, Status, Store};
     let (look, again) = (Moment::Quit(Fetch(0), 0), Moment::Quit(Fetch(0), 1));
     let at = |place| Moment::Quit(place, 0);
     match policy {
-        Policy::Hide | Policy::Grace => vec![at(Store), at(Logout), look],
-        Policy::Trash => vec![look, at(Store), at(Move), again, at(Logout), at(Select)],
+        Policy::Hide | Policy::Grace => vec![at(Store), at(Logout)],
+        Policy::Trash => vec![look, at(Store), at(Move), again, at(Logout)],
         Policy::Archive => vec![look, at(Move), again],
         Policy::Flag => vec![look, at(Store), again],
         Policy::Expunge => vec![look, at(Store), at(Expunge), again],
@@ -48,21 +52,47 @@ pub fn update(policy: Policy) -> Vec<Moment> {
     }
 }
 
-/// What a login meets that carries out what is due, or what an earlier session left.
-pub fn late(policy: Policy) -> Vec<Moment> {
-    use Place::{Copy, Expunge, Fetch, List, Login, Logout, Move, Select, Status, Store};
-    let own: &[Place] = match policy {
-        Policy::TrashByCopy => &[Fetch(2), Fetch(3), Fetch(4), Fetch(5), Status, Copy, Store, Expunge],
-        Policy::Expunge => &[Fetch(2), Store, Expunge],
-        Policy::Flag => &[Fetch(2), Store],
-        Policy::Trash | Policy::Archive | Policy::Grace | Policy::Hide => &[Fetch(2), Move],
+/// What a login meets that carries out what has become due.
+pub const DUE: &[Moment] = &[
+    Moment::Start(Place::Greeting, 0),
+    Moment::Start(Place::Login, 0),
+    Moment::Start(Place::Select, 0),
+    Moment::Start(Place::Fetch(0), 0),
+    Moment::Start(Place::Fetch(0), 1),
+    Moment::Start(Place::Fetch(0), 2),
+    Moment::Start(Place::Move, 0),
+    Moment::Start(Place::List, 0),
+    Moment::Start(Place::Logout, 0),
+];
+
+/// A policy, where its session is cut off, whether that was done, and what only then is met.
+type Way<'a> = (Policy, Place, bool, &'a [(Place, usize)]);
+
+/// Where sessions are cut off, and what the next login meets that makes up for it.
+pub fn cuts() -> Vec<(Policy, Cut, Vec<Moment>)> {
+    use Place::{Copy, Expunge, Fetch, Move, Select, Status, Store};
+    let looks = [(Place::Login, 0), (Select, 0), (Fetch(0), 0), (Fetch(0), 1)];
+    // The trash is looked at for copies, then INBOX is selected again.
+    let find = [(Select, 1), (Select, 2), (Fetch(0), 2), (Fetch(0), 3)];
+    let cases: &[Way] = &[
+        (Policy::Trash, Move, false, &[(Move, 0), (Fetch(0), 2), (Place::List, 0)]),
+        (Policy::Trash, Move, true, &[(Place::List, 0)]),
+        (Policy::TrashByCopy, Copy, false, &[(Status, 0), (Copy, 0), (Store, 0), (Expunge, 0)]),
+        (Policy::TrashByCopy, Copy, true, &[(Store, 0), (Expunge, 0)]),
+        (Policy::TrashByCopy, Store, true, &[(Store, 0), (Expunge, 0)]),
+        (Policy::TrashByCopy, Expunge, true, &[]),
+        (Policy::Flag, Store, false, &[(Store, 0), (Fetch(0), 2)]),
+        (Policy::Flag, Store, true, &[(Store, 0), (Fetch(0), 2)]),
+        (Policy::Expunge, Store, true, &[(Store, 0), (Expunge, 0)]),
+        (Policy::Expunge, Expunge, true, &[]),
+    ];
+    let each = |(policy, place, done, own): &Way| {
+        let finds = *policy == Policy::TrashByCopy && *place != Expunge;
+        let all = looks.iter().chain(*own).chain(if finds { &find[..] } else { &[] });
+        let moments = all.map(|(place, skip)| Moment::Start(*place, *skip)).collect();
+        (*policy, Cut { place: *place, done: *done }, moments)
     };
-    let all = [Login, Select, List, Fetch(1), Logout].iter().chain(own);
-    let mut moments: Vec<Moment> = all.map(|place| Moment::Start(*place)).collect();
-    if policy == Policy::TrashByCopy {
-        moments.push(Moment::Quit(Select, 0));
-    }
-    moments
+    cases.iter().map(each).collect()
 }
 
 /// Every kind.
