@@ -12,7 +12,7 @@ use crate::failpoint;
 use crate::fingerprint::Fingerprint;
 use crate::ids::Uid;
 use crate::store::{Action, Copied, Deletion, MailboxId, Outcome, State, Store, now};
-use crate::upstream::{Access, FolderName, live_uids, uid_sets};
+use crate::upstream::{Access, FolderName, deleted_uids, live_uids, uid_sets};
 
 /// How far it came.
 #[derive(Debug, Default)]
@@ -81,6 +81,12 @@ fn groups(journal: Vec<Deletion>) -> Vec<Vec<Deletion>> {
     groups
 }
 
+/// Both ascend.
+struct Left {
+    live: Vec<Uid>,
+    flagged: Vec<Uid>,
+}
+
 struct Done {
     finished: usize,
     error: Option<Error>,
@@ -128,7 +134,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Which of the group's messages are there, seen with a fresh look, and what they are.
     async fn look(&mut self) -> Result<Vec<Uid>> {
-        let live = self.live().await?;
+        let live = self.surely_live().await?;
         let mut keys = self.store.keys_of(self.mailbox, &live).await?;
         let unknown = |uid: &&Uid| keys.binary_search_by_key(*uid, |key| key.uid).is_err();
         let unknown: Vec<Uid> = live.iter().filter(unknown).copied().collect();
@@ -139,25 +145,43 @@ impl Attempt<'_> {
     }
 
     async fn live(&mut self) -> Result<Vec<Uid>> {
+        let uids = self.uids();
+        Ok(live_uids(self.link.writable(&self.place).await?, &uids).await?)
+    }
+
+    /// The same where an absence is not expected: what is not seen is looked for again, since a
+    /// message taken for gone would never be removed.
+    async fn surely_live(&mut self) -> Result<Vec<Uid>> {
+        let uids = self.uids();
+        let mut live = self.live().await?;
+        if live.len() < uids.len() {
+            live.extend(self.live().await?);
+            live.sort_unstable();
+            live.dedup();
+        }
+        Ok(live)
+    }
+
+    fn uids(&self) -> Vec<Uid> {
         let mut uids: Vec<Uid> = self.group.iter().map(|deletion| deletion.uid).collect();
         uids.sort_unstable();
         uids.dedup();
-        Ok(live_uids(self.link.writable(&self.place).await?, &uids).await?)
+        uids
     }
 
     async fn act_and_settle(&mut self, live: Vec<Uid>) -> Done {
         let acted = self.act(&live).await;
         failpoint::reached("acted");
         // Over a new connection if the old one broke.
-        let left = match self.live().await {
+        let left = match self.left(acted.is_ok()).await {
             Ok(left) => left,
-            Err(error) => match self.live().await {
+            Err(error) => match self.left(false).await {
                 Ok(left) => left,
                 Err(_) => return Done { finished: 0, error: Some(acted.err().unwrap_or(error)) },
             },
         };
         failpoint::reached("verified");
-        let settled = self.settle(&live, &left, acted.is_ok()).await;
+        let settled = self.settle(&live, &left).await;
         failpoint::reached("settled");
         match (acted, settled) {
             (Err(error), Ok(finished)) => Done { finished, error: Some(error) },
@@ -167,6 +191,17 @@ impl Attempt<'_> {
             }
             (_, Err(error)) => Done { finished: 0, error: Some(error) },
         }
+    }
+
+    /// What is there behind the deed, and which of it is flagged if that was the deed.
+    async fn left(&mut self, acted: bool) -> Result<Left> {
+        let flags = self.group.first().is_some_and(|first| first.action == Action::Flag);
+        let live = if acted && !flags { self.live().await? } else { self.surely_live().await? };
+        let flagged = match flags {
+            true => deleted_uids(self.link.writable(&self.place).await?, &live).await?,
+            false => Vec::new(),
+        };
+        Ok(Left { live, flagged })
     }
 
     /// Notes in the journal that these are going to be done; a crash behind it is told by that.
@@ -236,20 +271,19 @@ impl Attempt<'_> {
     }
 
     /// Clears the journal of what is done; what is not stays in it.
-    async fn settle(&self, live: &[Uid], left: &[Uid], acted: bool) -> Result<usize> {
-        let stays = |uid: &Uid| left.binary_search(uid).is_ok();
-        let flagged = self.group.first().is_some_and(|first| first.action == Action::Flag);
+    async fn settle(&self, live: &[Uid], left: &Left) -> Result<usize> {
+        let has = |uids: &[Uid], uid: &Uid| uids.binary_search(uid).is_ok();
         let mut outcomes = Vec::new();
         let mut to_hide = Vec::new();
         let group = self.group.iter().filter(|deletion| !self.is_withdrawn(&deletion.uid));
         for deletion in group {
             let uid = &deletion.uid;
-            let state = if live.binary_search(uid).is_err() {
+            let state = if !has(live, uid) {
                 // What was begun was done, by an attempt that did not live to clear the journal.
                 if deletion.state == State::Acting { State::Done } else { State::Gone }
-            } else if !stays(uid) {
+            } else if !has(&left.live, uid) {
                 State::Done
-            } else if flagged && acted {
+            } else if has(&left.flagged, uid) {
                 to_hide.push(*uid);
                 State::Done
             } else {
@@ -261,7 +295,7 @@ impl Attempt<'_> {
         let hide = (!to_hide.is_empty()).then_some((self.mailbox, first.login.as_str(), to_hide.as_slice()));
         self.store.settle(&outcomes, hide).await?;
         // Else a twin could come by its unique id when the mailbox is made anew.
-        let removed = self.group.iter().map(|deletion| deletion.uid).filter(|uid| !stays(uid));
+        let removed = self.group.iter().map(|deletion| deletion.uid).filter(|uid| !has(&left.live, uid));
         let mut removed: Vec<Uid> = removed.collect();
         removed.sort_unstable();
         if let Err(error) = self.store.unlist(self.mailbox, &removed).await {

@@ -20,8 +20,12 @@ type Rule = fn(&[&Key], &[&Key]) -> Vec<Pair>;
 ///
 /// The rules are tried strictest first, each over what the ones before it have left. The order of
 /// the slices does not matter. UIDs are unique in a mailbox; one that is not counts once.
-pub fn matched(old: &[Key], new: &[Key]) -> Vec<Pair> {
+///
+/// The old messages in `doomed` may have left before: of messages that are alike, they are the
+/// last to be found again.
+pub fn matched(old: &[Key], new: &[Key], doomed: &HashSet<Uid>) -> Vec<Pair> {
     let mut state = Matching { old: by_uid(old), new: by_uid(new), pairs: Vec::new() };
+    state.old.sort_by_key(|key| doomed.contains(&key.uid));
     // The server's own word. The same id several times is the same content several times.
     state.pair(|key| key.object_id.as_deref().filter(|id| !id.is_empty()), if_not_contradicted);
     // From here on a message without a header would only be told by its size: that is a guess.
@@ -126,6 +130,20 @@ mod tests {
     use super::*;
     use crate::fingerprint::Fingerprint;
     use proptest::prelude::*;
+
+    fn matched(old: &[Key], new: &[Key]) -> Vec<Pair> {
+        super::matched(old, new, &HashSet::new())
+    }
+
+    #[test]
+    fn a_twin_that_stayed_is_not_one_that_was_removed() {
+        let old = [mail(1, 9, 1, 1), mail(2, 9, 1, 1), mail(3, 9, 1, 1)];
+        let uid = |number: u32| Uid::new(number).expect("not zero");
+        let doomed = HashSet::from([uid(1), uid(2)]);
+        assert_eq!(super::matched(&old, &[mail(1, 9, 1, 1)], &doomed), [(uid(3), uid(1))]);
+        let new = [mail(4, 9, 1, 1), mail(5, 9, 1, 1), mail(6, 9, 1, 1)];
+        assert_eq!(super::matched(&old, &new, &doomed).len(), 3);
+    }
 
     fn key(uid: u32, size: u64, header: &str) -> Key {
         let fingerprint = Fingerprint::of(header.as_bytes());

@@ -84,17 +84,36 @@ pub async fn find_copies(
     candidates.sort_by_key(|(uid, copied)| (copied.uid, *uid));
     let Some((_, first)) = candidates.first().copied() else { return Ok(found) };
     let (validity, mut copies) = headers_from(link, target, first.uid).await?;
+    found = paired(&candidates, validity, copies.clone(), known);
+    if found.len() < candidates.len() {
+        // One overlooked would be copied twice.
+        let (validity, again) = headers_from(link, target, first.uid).await?;
+        copies.extend(again);
+        found = paired(&candidates, validity, copies, known);
+    }
+    Ok(found)
+}
+
+/// Gives each message the first copy that is like it, and each copy to one message.
+fn paired(
+    candidates: &[(Uid, Copied)],
+    validity: UidValidity,
+    mut copies: Vec<(Uid, Digest)>,
+    known: &HashMap<Uid, Fingerprint>,
+) -> HashMap<Uid, Copied> {
     copies.sort_by_key(|(uid, _)| *uid);
+    copies.dedup_by_key(|(uid, _)| *uid);
+    let mut found = HashMap::new();
     for (uid, from) in candidates {
-        let Some(header) = known.get(&uid).map(|fingerprint| fingerprint.header) else { continue };
+        let Some(header) = known.get(uid).map(|fingerprint| fingerprint.header) else { continue };
         let fits = |(copy, digest): &(Uid, Digest)| {
             from.validity == validity && *copy >= from.uid && *digest == header
         };
         if let Some(at) = copies.iter().position(fits) {
-            found.insert(uid, Copied { validity, uid: copies.remove(at).0 });
+            found.insert(*uid, Copied { validity, uid: copies.remove(at).0 });
         }
     }
-    Ok(found)
+    found
 }
 
 /// The header digests of a folder's messages from a UID on, with the folder's UIDVALIDITY.

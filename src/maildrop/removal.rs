@@ -73,6 +73,7 @@ pub(super) async fn commit(maildrop: &mut Maildrop) -> Result<Removed> {
         return Ok(Removed { messages: 0 });
     }
     brake(&maildrop.settings, count, maildrop.listing.count())?;
+    failpoint::reached("confirmed");
     let mut journaled = 0;
     for (at, uids) in marked.iter().enumerate().filter(|(_, uids)| !uids.is_empty()) {
         if let Err(error) = journal(maildrop, at, uids).await {
@@ -80,6 +81,7 @@ pub(super) async fn commit(maildrop: &mut Maildrop) -> Result<Removed> {
             return Err(not_removed(removed, count, error));
         }
         journaled += uids.len();
+        failpoint::reached("journaling");
     }
     failpoint::reached("journaled");
     if maildrop.plan.action == Action::Hide {

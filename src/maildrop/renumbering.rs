@@ -1,13 +1,16 @@
 //! A mailbox made anew by its server (UIDVALIDITY changed): what was known of its messages passes
 //! on to those that can be recognised, or the login is refused.
 
+use std::collections::HashSet;
+
 use super::error::Error;
 use super::keys;
 use super::link::{Link, Place};
 use super::matching::matched;
 use crate::config::Share;
 use crate::fingerprint::Key;
-use crate::store::{CachedListing, Former, MailboxId, MailboxName, Store};
+use crate::ids::Uid;
+use crate::store::{Action, CachedListing, Former, MailboxId, MailboxName, State, Store};
 
 /// Which mailbox, and what it was before.
 pub struct Renumbered<'a> {
@@ -32,7 +35,9 @@ pub async fn carry_over(
         login = %link.account().login, folder = %place.folder, was = %former.validity, now = %place.validity,
         "the mail server has made a mailbox anew; its messages are looked for by their headers"
     );
-    let old = store.keys(former.id).await?;
+    let (gone, doomed) = departed(store, name, former).await?;
+    let mut old = store.keys(former.id).await?;
+    old.retain(|key| !gone.contains(&key.uid));
     // What an earlier try has learnt and has gone since would count as recognised.
     keys::forget_lost(store, *id, listing).await?;
     if !old.is_empty() {
@@ -40,7 +45,7 @@ pub async fn carry_over(
         keys::learn(link, place, store, *id, &unknown).await?;
     }
     let new: Vec<Key> = store.keys(*id).await?;
-    let pairs = matched(&old, &new);
+    let pairs = matched(&old, &new, &doomed);
     let messages = listing.rows.len();
     let former_messages = former.messages.max(old.len());
     // A message looks new wrongly only if there is a former one that it may be.
@@ -67,4 +72,27 @@ pub async fn carry_over(
         "the mailbox made anew is in use"
     );
     Ok(())
+}
+
+/// Messages that deletions have taken out of the mailbox, and those that they may have: a twin that
+/// stayed must not be taken for one of them.
+async fn departed(
+    store: &Store,
+    name: &MailboxName,
+    former: &Former,
+) -> Result<(HashSet<Uid>, HashSet<Uid>), Error> {
+    let (mut gone, mut doomed) = (HashSet::new(), HashSet::new());
+    for deletion in store.deletions(&name.upstream, &name.username, None).await? {
+        let leaves = matches!(deletion.action, Action::Trash | Action::Archive | Action::Expunge);
+        if deletion.name != *name || deletion.validity != former.validity {
+            continue;
+        }
+        match deletion.state {
+            State::Gone => _ = gone.insert(deletion.uid),
+            State::Done if leaves => _ = gone.insert(deletion.uid),
+            State::Pending | State::Acting | State::Dropped if leaves => _ = doomed.insert(deletion.uid),
+            _ => {}
+        }
+    }
+    Ok((gone, doomed))
 }

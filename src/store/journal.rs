@@ -11,6 +11,7 @@ use super::deletion::deletion;
 use super::{
     Action, Copied, Deletion, MailboxId, MailboxName, NewDeletion, Outcome, Result, State, Store, hidden, now,
 };
+use crate::failpoint;
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Uid, UidValidity};
 
@@ -29,6 +30,7 @@ impl Store {
         hidden::hide(&mut transaction, mailbox, login, &uids).await?;
         let new = NewDeletion { login, action: Action::Hide, target: None, due: now() };
         insert(&mut transaction, name, valid, &new, State::Done, messages).await?;
+        failpoint::reached("hiding");
         Ok(transaction.commit().await?)
     }
 
@@ -42,6 +44,7 @@ impl Store {
     ) -> Result<()> {
         let mut transaction = self.begin().await?;
         insert(&mut transaction, name, valid, new, State::Pending, messages).await?;
+        failpoint::reached("noting");
         Ok(transaction.commit().await?)
     }
 
@@ -108,6 +111,7 @@ impl Store {
                 begun.insert(*id);
             }
         }
+        failpoint::reached("beginning");
         transaction.commit().await?;
         Ok(begun)
     }
@@ -131,6 +135,7 @@ impl Store {
         if let Some((mailbox, login, uids)) = hide {
             hidden::hide(&mut transaction, mailbox, login, uids).await?;
         }
+        failpoint::reached("settling");
         Ok(transaction.commit().await?)
     }
 

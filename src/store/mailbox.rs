@@ -163,6 +163,23 @@ impl Store {
                 insert.build().execute(&mut *transaction).await?;
             }
         }
+        let rows = sqlx::query("SELECT login, newest, uid FROM watermark WHERE mailbox = $1")
+            .bind(former.id.0)
+            .fetch_all(&mut *transaction)
+            .await?;
+        for row in rows {
+            let Some(lowest) = passed_on(uid(&row, "uid")?, pairs) else { continue };
+            sqlx::query(
+                "INSERT INTO watermark (mailbox, login, newest, uid) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (mailbox, login) DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(row.try_get::<String, _>("login")?)
+            .bind(row.try_get::<i64, _>("newest")?)
+            .bind(lowest)
+            .execute(&mut *transaction)
+            .await?;
+        }
         sqlx::query(
             "UPDATE deletion SET state = 'dropped' WHERE upstream = $1 AND username = $2 AND folder = $3 \
              AND uid_validity = $4 AND state IN ('pending', 'acting')",
@@ -283,6 +300,15 @@ async fn times_left(executor: impl SqliteExecutor<'_>, id: MailboxId) -> Result<
     .fetch_optional(executor)
     .await?;
     Ok(row.map(|row| number(&row, "times")).transpose()?.flatten().unwrap_or_default())
+}
+
+/// The new UID of the lowest message that a watermark lets through, or the one behind all that it
+/// does not. `None` if nothing has passed on.
+fn passed_on(watermark: Uid, pairs: &[(Uid, Uid)]) -> Option<i64> {
+    let (shown, forgotten): (Vec<_>, Vec<_>) = pairs.iter().partition(|(old, _)| *old >= watermark);
+    let lowest = shown.iter().map(|(_, new)| i64::from(new.get())).min();
+    let behind = forgotten.iter().map(|(_, new)| i64::from(new.get()) + 1).max();
+    lowest.or(behind.filter(|behind| *behind <= i64::from(u32::MAX)))
 }
 
 #[cfg(test)]

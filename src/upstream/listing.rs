@@ -70,14 +70,23 @@ pub async fn scan(
 
 /// Which of `uids` (ascending) are still there, seen with a fresh look.
 pub async fn live_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
+    look(imap, uids, Want::Uids).await
+}
+
+/// Which of `uids` (ascending) are in the selected mailbox and flagged \Deleted, by ascending UID.
+pub async fn deleted_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
+    look(imap, uids, Want::Deleted).await
+}
+
+async fn look(imap: &mut Imap, uids: &[Uid], want: Want) -> Result<Vec<Uid>> {
     let (Some(first), Some(last)) = (uids.first(), uids.last()) else {
         return Ok(Vec::new());
     };
     let mut view = View::default();
     for _ in 0..LOOKS {
         // How many there are is not known here, and does not matter.
-        view = View { exists: u32::MAX, want: Want::Uids, ..View::default() };
-        look(imap, *first, *last, &mut view).await?;
+        view = View { exists: u32::MAX, want, ..View::default() };
+        fetch_after_noop(imap, *first, *last, &mut view).await?;
         // Dovecot still shows what another client has removed, and says so behind the rows only,
         // NOOP or not: then the rows are of before.
         if view.expunged == 0 {
@@ -91,7 +100,7 @@ pub async fn live_uids(imap: &mut Imap, uids: &[Uid]) -> Result<Vec<Uid>> {
     Ok(live)
 }
 
-async fn look(imap: &mut Imap, first: Uid, last: Uid, view: &mut View) -> Result<()> {
+async fn fetch_after_noop(imap: &mut Imap, first: Uid, last: Uid, view: &mut View) -> Result<()> {
     let wire = imap.wire()?;
     wire.check_idle()?;
     // A range is safe on every server; single UIDs that are gone are not (GNU imap4d). NOOP is for

@@ -26,7 +26,7 @@ pub use control::Imap;
 pub use error::{Error, Result};
 pub use folders::{FolderName, Wanted, find_folder};
 pub use headers::{HeaderRow, MAX_HEADER, ObjectId, fetch_headers, fetch_object_ids};
-pub use listing::{Access, Mailbox, live_uids, scan, select};
+pub use listing::{Access, Mailbox, deleted_uids, live_uids, scan, select};
 pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};
 pub use response::{Capabilities, Code, Outcome, Status};
 pub use rows::{Extra, Row};

@@ -30,6 +30,8 @@ pub struct Extra {
 pub enum Want {
     Listing(Extra),
     Uids,
+    /// Those with \Deleted only.
+    Deleted,
 }
 
 impl Default for Want {
@@ -43,6 +45,7 @@ impl Want {
     pub fn items(self) -> &'static str {
         match self {
             Self::Uids => "(UID)",
+            Self::Deleted => "(UID FLAGS)",
             Self::Listing(Extra { flags: false, internal_date: false }) => "(UID RFC822.SIZE)",
             Self::Listing(Extra { flags: true, internal_date: false }) => "(UID RFC822.SIZE FLAGS)",
             Self::Listing(Extra { flags: false, internal_date: true }) => "(UID RFC822.SIZE INTERNALDATE)",
@@ -55,11 +58,15 @@ impl Want {
     /// A row that has all that is wanted.
     pub fn row(self, items: &[u8]) -> Option<Row> {
         let (mut uid, mut size, mut seen, mut date) = (None, None, None, None);
+        let mut deleted = false;
         for (name, value) in Items::new(items) {
             match (name.to_ascii_uppercase().as_slice(), value) {
                 (b"UID", Value::Atom(number)) => uid = Uid::parse(number),
                 (b"RFC822.SIZE", Value::Atom(number)) => size = size_of(number),
-                (b"FLAGS", Value::List(flags)) => seen = Some(is_seen(flags)),
+                (b"FLAGS", Value::List(flags)) => {
+                    seen = Some(bears(flags, b"\\Seen"));
+                    deleted = bears(flags, b"\\Deleted");
+                }
                 (b"INTERNALDATE", Value::Quoted(text)) => date = Some(internal_date(text)),
                 // NIL: there, but unknown.
                 (b"INTERNALDATE", Value::Atom(_)) => date = Some(0),
@@ -68,7 +75,10 @@ impl Want {
         }
         let uid = uid?;
         match self {
-            Self::Uids => Some(Row { uid, size: size.unwrap_or_default(), internal_date: 0, seen: false }),
+            Self::Deleted if !deleted => None,
+            Self::Uids | Self::Deleted => {
+                Some(Row { uid, size: size.unwrap_or_default(), internal_date: 0, seen: false })
+            }
             Self::Listing(extra) => Some(Row {
                 uid,
                 size: size?,
@@ -84,8 +94,8 @@ pub fn size_of(value: &[u8]) -> Option<Octets> {
     decimal(value).map(u64::from).or_else(|| std::str::from_utf8(value).ok()?.parse().ok()).map(Octets)
 }
 
-fn is_seen(flags: &[u8]) -> bool {
-    flags.split(|octet| b" ()".contains(octet)).any(|flag| flag.eq_ignore_ascii_case(b"\\Seen"))
+fn bears(flags: &[u8], wanted: &[u8]) -> bool {
+    flags.split(|octet| b" ()".contains(octet)).any(|flag| flag.eq_ignore_ascii_case(wanted))
 }
 
 /// ` 7-Nov-2026 10:00:00 +0100` (RFC 3501 §9, `date-time`). A date that cannot be read must not
@@ -110,6 +120,8 @@ mod tests {
         assert_eq!(sized(b"UID 7 RFC822.SIZE many)"), None);
         assert_eq!(sized(b"UID 0 RFC822.SIZE 99)"), None);
         assert_eq!(Want::Uids.row(b"UID 7)").map(|row| row.uid), Uid::new(7));
+        assert_eq!(Want::Deleted.row(b"FLAGS (\\Seen \\deleted) UID 7)").map(|row| row.uid), Uid::new(7));
+        assert_eq!(Want::Deleted.row(b"UID 7 FLAGS (\\Seen))"), None);
     }
 
     #[test]

@@ -109,11 +109,16 @@ pub struct Session {
 impl Bridge {
     /// Starts it and waits until it listens.
     pub fn start(settings: &Settings) -> Self {
+        Self::start_with(settings, &[])
+    }
+
+    /// The same with more environment, as `POPBRIDGE_DIE_AT`.
+    pub fn start_with(settings: &Settings, environment: Environment) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let text = settings.text(folder.path());
         std::fs::write(folder.path().join("popbridge.toml"), text).expect("a file is written");
         let listeners = settings.listeners.len();
-        let (child, log) = spawn(&folder.path().join("popbridge.toml"), &[]);
+        let (child, log) = spawn(&folder.path().join("popbridge.toml"), environment);
         let mut bridge = Self { folder, listeners, child, log, addresses: Vec::new() };
         bridge.await_listeners();
         bridge
@@ -182,6 +187,24 @@ impl Bridge {
     pub fn restart_with(&mut self, environment: Environment) {
         let status = self.terminate();
         assert!(status.success(), "{status}:\n{}", self.log().join("\n"));
+        self.start_again(environment);
+    }
+
+    /// Waits until the process ends by itself, and tells how.
+    pub fn await_end(&mut self) -> ExitStatus {
+        let status = process::wait(&mut self.child, PATIENCE);
+        status.unwrap_or_else(|| panic!("it goes on:\n{}", self.log().join("\n")))
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        if let Some(process) = Process::of(self.pid()) {
+            process.signal("KILL");
+        }
+    }
+
+    /// A new start behind an end, with the same configuration and state.
+    pub fn start_again(&mut self, environment: Environment) {
         (self.child, self.log) = spawn(&self.configuration(), environment);
         self.await_listeners();
     }

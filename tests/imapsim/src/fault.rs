@@ -107,14 +107,31 @@ impl Fault {
 /// The faults that are still to come.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    waiting: Vec<(Place, Fault, usize)>,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    place: Place,
+    fault: Fault,
+    /// Visits of the place that it still lets pass.
+    skip: usize,
+    times: usize,
 }
 
 impl Faults {
     pub(crate) fn add(&mut self, place: Place, fault: Fault, times: usize) {
+        self.add_behind(place, 0, fault, times);
+    }
+
+    pub(crate) fn add_behind(&mut self, place: Place, skip: usize, fault: Fault, times: usize) {
         if times > 0 {
-            self.waiting.push((place, fault, times));
+            self.waiting.push(Waiting { place, fault, skip, times });
         }
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.waiting.len()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -124,8 +141,12 @@ impl Faults {
     /// The faults of this visit; each loses one of its times.
     pub(crate) fn take(&mut self, place: Place) -> Vec<Fault> {
         let mut taken: Vec<Fault> = Vec::new();
-        for (at, fault, times) in &mut self.waiting {
+        for Waiting { place: at, fault, skip, times } in &mut self.waiting {
             let here = *at == place || matches!((*at, place), (Place::Fetch(0), Place::Fetch(_)));
+            if here && *skip > 0 {
+                *skip -= 1;
+                continue;
+            }
             let again = taken.iter().any(|other| {
                 discriminant(other) == discriminant(fault)
                     || (other.replaces_answer() && fault.replaces_answer())
@@ -137,7 +158,7 @@ impl Faults {
                 }
             }
         }
-        self.waiting.retain(|(_, _, times)| *times > 0);
+        self.waiting.retain(|waiting| waiting.times > 0);
         taken
     }
 }
@@ -195,6 +216,15 @@ mod tests {
         assert!(matches!(faults.take(Place::Login)[..], [Fault::Eof, Fault::SplitEvery(3)]));
         assert!(matches!(faults.take(Place::Login)[..], [Fault::SplitEvery(3)]));
         assert!(faults.take(Place::Select).is_empty());
+    }
+
+    #[test]
+    fn visits_are_let_pass() {
+        let mut faults = Faults::default();
+        faults.add_behind(Place::Fetch(0), 1, Fault::Bad, 1);
+        assert!(faults.take(Place::Fetch(4)).is_empty());
+        assert_eq!(faults.take(Place::Fetch(5)).len(), 1);
+        assert!(faults.take(Place::Fetch(6)).is_empty());
     }
 
     #[test]

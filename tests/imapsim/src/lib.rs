@@ -112,6 +112,17 @@ impl Server {
         uid
     }
 
+    /// The same with an INTERNALDATE, in seconds since 1970.
+    pub fn append_at(&self, user: &str, mailbox: &str, body: &[u8], flags: &[&str], date: i64) -> u32 {
+        let uid = {
+            let mut state = self.shared().lock();
+            let incoming = state.incoming(body, flags, Some(date));
+            state.mailbox(user, mailbox).add(incoming)
+        };
+        self.shared().wake();
+        uid
+    }
+
     /// The messages of a mailbox, ascending by UID; none where there is no such mailbox.
     pub fn messages(&self, user: &str, mailbox: &str) -> Vec<Message> {
         let state = self.shared().lock();
@@ -226,9 +237,19 @@ impl Server {
         self.shared().lock().faults.add(place, fault, times);
     }
 
+    /// The fault strikes once, when the place has been reached `skip` times without it.
+    pub fn fault_behind(&self, place: Place, skip: usize, fault: Fault) {
+        self.shared().lock().faults.add_behind(place, skip, fault, 1);
+    }
+
     /// Forgets the faults that have not struck yet.
     pub fn clear_faults(&self) {
         self.shared().lock().faults.clear();
+    }
+
+    /// How many faults have not struck as often as they should.
+    pub fn faults_left(&self) -> usize {
+        self.shared().lock().faults.left()
     }
 
     /// Breaks all connections off at once; `live_connections` follows a moment later.
