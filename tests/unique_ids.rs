@@ -164,13 +164,8 @@ async fn too_much_that_looks_new_is_refused_until_accepted() {
     // A fifth of them have other headers now.
     for stored in sim.messages("alice", "INBOX").into_iter().skip(100).take(MESSAGES / 5) {
         sim.remove("alice", "INBOX", stored.uid);
-        let body = [
-            b"X-Was: here\r\nMessage-ID: <",
-            &stored.uid.to_string().as_bytes()[..],
-            b"@new>\r\n",
-            &stored.body,
-        ]
-        .concat();
+        let header = format!("X-Was: here\r\nMessage-ID: <{}@new>\r\n", stored.uid);
+        let body = [header.as_bytes(), &stored.body].concat();
         sim.append("alice", "INBOX", &body, &[]);
     }
     sim.renumber_shuffled("alice", "INBOX", 3);
