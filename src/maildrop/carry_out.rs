@@ -292,14 +292,12 @@ impl Attempt<'_> {
             outcomes.push(Outcome { id: deletion.id, state, copy: self.copies.get(uid).copied() });
         }
         let Some(first) = self.group.first() else { return Ok(0) };
-        let hide = (!to_hide.is_empty()).then_some((self.mailbox, first.login.as_str(), to_hide.as_slice()));
-        self.store.settle(&outcomes, hide).await?;
-        // Else a twin could come by its unique id when the mailbox is made anew.
         let removed = self.group.iter().map(|deletion| deletion.uid).filter(|uid| !has(&left.live, uid));
         let mut removed: Vec<Uid> = removed.collect();
         removed.sort_unstable();
+        self.store.settle(self.mailbox, &outcomes, (&first.login, &to_hide), &removed).await?;
         if let Err(error) = self.store.unlist(self.mailbox, &removed).await {
-            tracing::warn!(%error, "stale notes stay in the state database");
+            tracing::warn!(%error, "the listing is not kept");
         }
         Ok(outcomes.len() + self.withdrawn.len())
     }
@@ -315,7 +313,7 @@ impl Attempt<'_> {
             folder = %self.place.folder, messages = outcomes.len(),
             "deletions are given up: the mail server has made the mailbox anew"
         );
-        let error = match self.store.settle(&outcomes, None).await {
+        let error = match self.store.settle(self.mailbox, &outcomes, ("", &[]), &[]).await {
             Ok(()) => Error::ValidityChanged,
             Err(error) => error.into(),
         };

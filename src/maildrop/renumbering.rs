@@ -35,9 +35,8 @@ pub async fn carry_over(
         login = %link.account().login, folder = %place.folder, was = %former.validity, now = %place.validity,
         "the mail server has made a mailbox anew; its messages are looked for by their headers"
     );
-    let (gone, doomed) = departed(store, name, former).await?;
-    let mut old = store.keys(former.id).await?;
-    old.retain(|key| !gone.contains(&key.uid));
+    let doomed = doomed(store, name, former).await?;
+    let old = store.keys(former.id).await?;
     // What an earlier try has learnt and has gone since would count as recognised.
     keys::forget_lost(store, *id, listing).await?;
     if !old.is_empty() {
@@ -74,25 +73,15 @@ pub async fn carry_over(
     Ok(())
 }
 
-/// Messages that deletions have taken out of the mailbox, and those that they may have: a twin that
-/// stayed must not be taken for one of them.
-async fn departed(
-    store: &Store,
-    name: &MailboxName,
-    former: &Former,
-) -> Result<(HashSet<Uid>, HashSet<Uid>), Error> {
-    let (mut gone, mut doomed) = (HashSet::new(), HashSet::new());
-    for deletion in store.deletions(&name.upstream, &name.username, None).await? {
-        let leaves = matches!(deletion.action, Action::Trash | Action::Archive | Action::Expunge);
-        if deletion.name != *name || deletion.validity != former.validity {
-            continue;
-        }
-        match deletion.state {
-            State::Gone => _ = gone.insert(deletion.uid),
-            State::Done if leaves => _ = gone.insert(deletion.uid),
-            State::Pending | State::Acting | State::Dropped if leaves => _ = doomed.insert(deletion.uid),
-            _ => {}
-        }
-    }
-    Ok((gone, doomed))
+/// Messages that deletions may have taken out of the mailbox: a twin that stayed must not be taken
+/// for one of them. What they surely have taken out is no longer known.
+async fn doomed(store: &Store, name: &MailboxName, former: &Former) -> Result<HashSet<Uid>, Error> {
+    let trail = store.deletions(&name.upstream, &name.username, None).await?;
+    let doomed = trail.into_iter().filter(|deletion| {
+        deletion.name == *name
+            && deletion.validity == former.validity
+            && matches!(deletion.action, Action::Trash | Action::Archive | Action::Expunge)
+            && matches!(deletion.state, State::Pending | State::Acting | State::Dropped)
+    });
+    Ok(doomed.map(|deletion| deletion.uid).collect())
 }

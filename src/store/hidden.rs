@@ -43,17 +43,7 @@ impl Store {
     /// Drops what is kept about messages that have left the mailbox: their UIDs never return.
     pub async fn forget(&self, mailbox: MailboxId, uids: &[Uid]) -> Result<()> {
         let mut transaction = self.begin().await?;
-        for sql in [
-            "DELETE FROM hidden WHERE mailbox = $1 AND uid = $2",
-            "DELETE FROM origin WHERE mailbox = $1 AND uid = $2",
-            "DELETE FROM assigned WHERE mailbox = $1 AND uid = $2",
-            "DELETE FROM message_key WHERE mailbox = $1 AND uid = $2",
-        ] {
-            for uid in uids {
-                let query = sqlx::query(sql).bind(mailbox.0).bind(i64::from(uid.get()));
-                query.execute(&mut *transaction).await?;
-            }
-        }
+        forget(&mut transaction, mailbox, uids).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -81,6 +71,25 @@ impl Store {
         .await?;
         Ok(())
     }
+}
+
+pub(super) async fn forget(
+    transaction: &mut Transaction<'static, Sqlite>,
+    mailbox: MailboxId,
+    uids: &[Uid],
+) -> Result<()> {
+    for sql in [
+        "DELETE FROM hidden WHERE mailbox = $1 AND uid = $2",
+        "DELETE FROM origin WHERE mailbox = $1 AND uid = $2",
+        "DELETE FROM assigned WHERE mailbox = $1 AND uid = $2",
+        "DELETE FROM message_key WHERE mailbox = $1 AND uid = $2",
+    ] {
+        for uid in uids {
+            let query = sqlx::query(sql).bind(mailbox.0).bind(i64::from(uid.get()));
+            query.execute(&mut **transaction).await?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn hide(

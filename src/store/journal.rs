@@ -116,9 +116,16 @@ impl Store {
         Ok(begun)
     }
 
-    /// Clears the journal of what has come to its end. With `hide`, messages that stay in the
-    /// mailbox are hidden from their login in the same breath.
-    pub async fn settle(&self, outcomes: &[Outcome], hide: Option<(MailboxId, &str, &[Uid])>) -> Result<()> {
+    /// Clears the journal of what has come to its end. In the same breath messages that stay in
+    /// the mailbox are hidden from their login (`hide`), and what is kept about those that have left
+    /// it is dropped (`removed`): else a twin could come by one's unique id.
+    pub async fn settle(
+        &self,
+        mailbox: MailboxId,
+        outcomes: &[Outcome],
+        (login, hide): (&str, &[Uid]),
+        removed: &[Uid],
+    ) -> Result<()> {
         let mut transaction = self.begin().await?;
         for outcome in outcomes {
             sqlx::query(
@@ -132,9 +139,8 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         }
-        if let Some((mailbox, login, uids)) = hide {
-            hidden::hide(&mut transaction, mailbox, login, uids).await?;
-        }
+        hidden::hide(&mut transaction, mailbox, login, hide).await?;
+        hidden::forget(&mut transaction, mailbox, removed).await?;
         failpoint::reached("settling");
         Ok(transaction.commit().await?)
     }
@@ -232,6 +238,13 @@ mod tests {
         uids.iter().filter_map(|&uid| Some((Uid::new(uid)?, format!("id{uid}")))).collect()
     }
 
+    async fn mailbox(store: &Store) -> MailboxId {
+        match store.mailbox(&name(), validity()).await.expect("a mailbox") {
+            Opened::Current(mailbox) => mailbox,
+            opened => panic!("{opened:?}"),
+        }
+    }
+
     async fn journal(store: &Store, uids: &[u32], due: i64) -> Vec<Deletion> {
         let new = NewDeletion { login: "alice", action: Action::Trash, target: Some("Trash"), due };
         store.begin_deletions(&name(), validity(), &new, &messages(uids)).await.expect("journaled");
@@ -241,6 +254,7 @@ mod tests {
     #[tokio::test]
     async fn a_deletion_on_its_way() {
         let store = Store::open(&Database::Memory).await.expect("a store");
+        let mailbox = mailbox(&store).await;
         assert!(!store.has_pending("home", "alice").await.expect("read"));
         let journal = journal(&store, &[3, 5], 100).await;
         assert_eq!(journal.iter().map(|entry| entry.uid.get()).collect::<Vec<_>>(), [3, 5]);
@@ -257,7 +271,7 @@ mod tests {
 
         let copy = Some(Copied { validity: validity(), uid: Uid::new(41).expect("not zero") });
         let done = Outcome { id: acting.id, state: State::Done, copy };
-        store.settle(&[done], None).await.expect("settled");
+        store.settle(mailbox, &[done], ("alice", &[]), &[]).await.expect("settled");
         assert!(!store.has_pending("home", "alice").await.expect("read"));
         let trail = store.deletions("home", "alice", Some("alice")).await.expect("read");
         assert_eq!(trail.iter().map(|entry| entry.state).collect::<Vec<_>>(), [State::Done, State::Restored]);
@@ -269,13 +283,12 @@ mod tests {
     #[tokio::test]
     async fn the_trail_is_cut_but_for_what_is_under_way_or_hidden() {
         let store = Store::open(&Database::Memory).await.expect("a store");
-        let opened = store.mailbox(&name(), validity()).await.expect("a mailbox");
-        let Opened::Current(mailbox) = opened else { panic!("{opened:?}") };
+        let mailbox = mailbox(&store).await;
         let hidden = messages(&[1, 2]);
         store.hide_deleted(mailbox, &name(), validity(), "alice", &hidden).await.expect("hidden");
         let journal = journal(&store, &[3, 4], 0).await;
         let gone = Outcome { id: journal[0].id, state: State::Gone, copy: None };
-        store.settle(&[gone], None).await.expect("settled");
+        store.settle(mailbox, &[gone], ("alice", &[]), &[]).await.expect("settled");
         store.unhide(mailbox, "alice", &[hidden[0].0]).await.expect("shown");
         assert_eq!(store.forget_deletions(0).await.expect("cut"), 0);
         assert_eq!(store.forget_deletions(i64::MAX).await.expect("cut"), 2);

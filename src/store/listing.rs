@@ -86,12 +86,11 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Takes messages (ascending) that were removed off the listing, with what is kept about them.
+    /// Takes messages (ascending) that were removed off the listing.
     pub async fn unlist(&self, mailbox: MailboxId, uids: &[Uid]) -> Result<()> {
         if uids.is_empty() {
             return Ok(());
         }
-        self.forget(mailbox, uids).await?;
         let Some(mut listing) = self.listing(mailbox).await? else { return Ok(()) };
         listing.rows.retain(|row| uids.binary_search(&row.uid).is_err());
         self.keep_listing(mailbox, &listing).await
