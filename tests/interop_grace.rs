@@ -145,8 +145,9 @@ async fn an_outage_before_quit_is_made_up_for() {
 fn clock() -> String {
     process::require("faketime", "faketime");
     let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib is there");
-    let folders = folders.filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketime.so.1")));
-    let library: Option<PathBuf> = folders.filter(|path| path.is_file()).next();
+    let mut libraries =
+        folders.filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketime.so.1")));
+    let library: Option<PathBuf> = libraries.find(|path| path.is_file());
     library.expect("the package faketime has a library").display().to_string()
 }
 
