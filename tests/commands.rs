@@ -259,6 +259,37 @@ async fn what_still_waits_is_called_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_goes_on_refusing_is_taken_back() {
+    for (policy, place, without) in [
+        ("trash", Place::Move, None),
+        ("trash", Place::Copy, Some("MOVE")),
+        ("expunge", Place::Expunge, None),
+        ("flag", Place::Store, None),
+    ] {
+        let lines = format!("on_delete = \"{policy}\"\non_retrieve = \"leave\"");
+        let setting = Setting::new(2, &lines).await;
+        if let Some(capability) = without {
+            setting.sim.set_capability(capability, false);
+        }
+        setting.sim.fault_times(place, Fault::No(None), usize::MAX);
+        let mut client = setting.login_as("alice").await;
+        let ids: Vec<String> = client.uidl().await.into_iter().map(|(_, id)| id).collect();
+        client.ok("DELE 1").await;
+        client.err("QUIT").await;
+        setting.learnt().await;
+        assert_eq!(setting.uidl("alice").await, ids[1..], "{policy}: it waits out of sight");
+        assert_eq!(field(&setting.list("alice").await[0], "outcome"), "under-way", "{policy}");
+        setting.sim.clear_faults();
+        let file = setting.password_file();
+        let run = setting.restore(&["alice", &ids[0], "--password-file", &file]).await;
+        assert!(run.expect(0).contains("restored"), "{policy}: {}", run.output);
+        assert_eq!(setting.uidl("alice").await, ids, "{policy}");
+        assert_eq!(setting.subjects("INBOX"), ["1", "2"], "{policy}");
+        assert!(setting.sim.messages("alice", "INBOX")[0].flags.is_empty(), "{policy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_called_off_at_the_last_moment_is_not_done() {
     tokio::join!(
         called_off("expunge", None),

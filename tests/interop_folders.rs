@@ -133,6 +133,40 @@ async fn a_login_names_a_folder() {
 }
 
 #[tokio::test]
+#[ignore = "needs Dovecot; .ci/run runs it"]
+async fn several_at_once_delete_the_same_once() {
+    // The second login is another device of the same mailbox, the third has one folder of it.
+    let device = "login = \"device\"\nusername = \"alice\"\nmaildrop = { folders = [\"Work\", \"INBOX\"] }";
+    for capability in [None, Some("IMAP4rev1 LITERAL+ UIDPLUS LIST-EXTENDED SPECIAL-USE")] {
+        let stage = Stage::with(Options { capability, ..Options::default() });
+        let lines = "folders = [\"INBOX\", \"Work\"]\non_delete = \"trash\"\nlock = \"shared\"";
+        let settings = Settings::new(stage.dovecot.url()).with("maildrop", lines).with("[account]", device);
+        let bridge = Bridge::start(&settings);
+        let mut sessions = Vec::new();
+        for name in ["alice", "alice", "device", "alice+Work"] {
+            let mut pop3 = login(&bridge, name).await;
+            for number in 1..=pop3.list().await.len() {
+                pop3.ok(&format!("DELE {number}")).await;
+            }
+            sessions.push(pop3);
+        }
+        // All have marked before the first says QUIT.
+        let sessions = sessions.into_iter().map(|pop3| tokio::spawn(pop3.quit()));
+        for session in sessions.collect::<Vec<_>>() {
+            session.await.expect("QUIT is answered by +OK");
+        }
+        let mut trash = bodies(&stage.dovecot, "Trash");
+        let mut expected = [&stage.messages[0][..], &stage.messages[1]].concat();
+        trash.sort();
+        expected.sort();
+        assert!(trash == expected, "{capability:?}: each once in the trash");
+        for (folder, left) in [("INBOX", 0), ("Work", 0), ("Entw&APw-rfe", EACH)] {
+            assert_eq!(stage.dovecot.summaries("alice", folder).len(), left, "{folder}");
+        }
+    }
+}
+
+#[tokio::test]
 #[ignore = "needs Dovecot and fetchmail; .ci/run runs it"]
 async fn only_what_nobody_has_read() {
     let stage = Stage::new("");

@@ -240,6 +240,7 @@ fn can_be_restored(deletion: &Deletion) -> bool {
     match deletion.state {
         State::Pending => true,
         State::Done => deletion.action != Action::Expunge,
-        State::Acting | State::Gone | State::Dropped | State::Restored => false,
+        State::Acting => true,
+        State::Gone | State::Dropped | State::Restored => false,
     }
 }

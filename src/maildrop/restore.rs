@@ -68,7 +68,12 @@ pub async fn restore(
 
 /// Whether a deletion can be taken back at the mail server only.
 pub fn needs_login(deletion: &Deletion) -> bool {
-    deletion.state == State::Done && matches!(deletion.action, Action::Trash | Action::Archive | Action::Flag)
+    match deletion.state {
+        State::Done => matches!(deletion.action, Action::Trash | Action::Archive | Action::Flag),
+        // How far it has come, only the mail server knows.
+        State::Acting => true,
+        State::Pending | State::Gone | State::Dropped | State::Restored => false,
+    }
 }
 
 /// What the state database alone can take back.
@@ -79,15 +84,16 @@ async fn here(store: &Store, scheme: UniqueIdScheme, deletion: &Deletion) -> Res
             false => Restored::Lost("it is being done right now"),
         }),
         (State::Done, Action::Hide) => unhide(store, scheme, deletion).await,
-        (State::Acting, _) => Ok(Restored::Lost("it is being done; try again behind the next login")),
         (State::Gone, _) => Ok(Restored::Lost("another program had removed it from the folder before")),
         (State::Dropped, _) => {
             Ok(Restored::Lost("it was never done: the mail server had made the folder anew"))
         }
         (State::Restored, _) => Ok(Restored::Lost("it was restored already")),
-        (State::Done, _) => Ok(Restored::Lost("it was removed from the mail server for good")),
+        (State::Done | State::Acting, _) => Ok(FOR_GOOD),
     }
 }
+
+const FOR_GOOD: Restored = Restored::Lost("it was removed from the mail server for good");
 
 /// Shows a hidden message again. Its unique id names it, whatever its UID is by now.
 async fn unhide(store: &Store, scheme: UniqueIdScheme, deletion: &Deletion) -> Result<Restored> {
@@ -132,8 +138,17 @@ async fn bring_back(
     let Some(source) = FolderName::from_wire(deletion.name.folder.as_bytes()) else {
         return Ok(Restored::Lost("its folder's name cannot be read"));
     };
-    if deletion.action == Action::Flag {
-        return unflag(link, store, scheme, deletion, &source).await;
+    // What was begun may never have come to its end, as when the mail server refused it.
+    if deletion.action == Action::Flag || deletion.state == State::Acting {
+        let there = unflag(link, deletion, &source).await?;
+        match (deletion.state, deletion.action, there) {
+            (State::Acting, _, Ok(())) => return Ok(Restored::Back),
+            (_, _, Ok(())) => return unhide(store, scheme, deletion).await,
+            (_, Action::Flag, Err(reason)) => return Ok(Restored::Lost(reason)),
+            (_, Action::Expunge, Err(_)) => return Ok(FOR_GOOD),
+            // It has left, so it is where it went to.
+            (_, Action::Trash | Action::Archive | Action::Hide, Err(_)) => {}
+        }
     }
     let target = deletion.target.as_ref().and_then(|target| FolderName::from_wire(target.as_bytes()));
     let (Some(target), Some(header)) = (target, deletion.header) else {
@@ -182,22 +197,21 @@ fn is_hidden_too(other: &Deletion, deletion: &Deletion) -> bool {
         && matches!(other.action, Action::Hide | Action::Flag)
 }
 
+/// Takes \Deleted off a message that is still in its folder; else why it is not.
 async fn unflag(
     link: &mut Link,
-    store: &Store,
-    scheme: UniqueIdScheme,
     deletion: &Deletion,
     folder: &FolderName,
-) -> Result<Restored> {
+) -> Result<std::result::Result<(), &'static str>> {
     let mailbox = select(link.unselected().await?, folder, Access::ReadWrite).await?;
     if mailbox.validity != deletion.validity {
-        return Ok(Restored::Lost("the mail server has made its folder anew"));
+        return Ok(Err("the mail server has made its folder anew"));
     }
     let place = Place { folder: folder.clone(), validity: mailbox.validity, access: Access::ReadWrite };
     if live_uids(link.imap(&place).await?, &[deletion.uid]).await?.is_empty() {
-        return Ok(Restored::Lost("another program has expunged it meanwhile"));
+        return Ok(Err("another program has expunged it meanwhile"));
     }
     let imap = link.writable(&place).await?;
     imap.store(&deletion.uid.to_string(), "-FLAGS.SILENT (\\Deleted)").await.map_err(Error::from)?;
-    unhide(store, scheme, deletion).await
+    Ok(Ok(()))
 }
