@@ -11,6 +11,7 @@ mod key;
 mod listing;
 mod mailbox;
 mod open;
+mod renumbering;
 mod unique_id;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,7 +22,8 @@ use sqlx::{Row as _, Sqlite, Transaction};
 pub use deletion::{Action, Copied, Deletion, NewDeletion, Outcome, State};
 pub use error::Error;
 pub use listing::{CachedListing, CachedRow};
-pub use mailbox::{Former, MailboxId, MailboxName, Opened, Renumbering};
+pub use mailbox::{Former, MailboxId, MailboxName, Opened};
+pub use renumbering::Renumbering;
 pub use unique_id::Origin;
 
 use crate::ids::{Uid, UidValidity};
