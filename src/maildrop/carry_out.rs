@@ -262,8 +262,19 @@ impl Attempt<'_> {
             relocate::copy(self.link, &self.place, &begun, target, &mut self.copies).await?;
             failpoint::reached("copied");
         }
-        let copied: Vec<Uid> = live.iter().filter(|uid| !self.is_withdrawn(uid)).copied().collect();
+        let copied = self.still_wanted(live).await?;
         relocate::expunge(self.link, &self.place, &copied).await
+    }
+
+    /// Those that nobody has taken back, also while they were copied.
+    async fn still_wanted(&mut self, live: &[Uid]) -> Result<Vec<Uid>> {
+        let ids: Vec<i64> = self.group.iter().map(|deletion| deletion.id).collect();
+        let acting = self.store.acting(&ids).await?;
+        let wanted = self.group.iter().filter(|deletion| acting.contains(&deletion.id));
+        let wanted: HashSet<Uid> = wanted.map(|deletion| deletion.uid).collect();
+        let (wanted, withdrawn) = live.iter().partition(|uid| wanted.contains(uid));
+        self.withdrawn = withdrawn;
+        Ok(wanted)
     }
 
     fn is_withdrawn(&self, uid: &Uid) -> bool {

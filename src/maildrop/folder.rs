@@ -88,7 +88,6 @@ pub async fn freeze(
     unseen.extend(waiting.map(|deletion| deletion.uid));
     unseen.sort_unstable();
     let lowest = watermark(store, id, &login, settings.newest, &rows).await?;
-    // A clock far off the mark must not empty a maildrop.
     let oldest = match i64::try_from(settings.max_age.as_secs()) {
         Ok(age) if age > 0 => now().saturating_sub(age),
         _ => i64::MIN,

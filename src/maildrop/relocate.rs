@@ -78,20 +78,19 @@ pub async fn find_copies(
     started: &HashMap<Uid, Copied>,
     known: &HashMap<Uid, Fingerprint>,
 ) -> Result<HashMap<Uid, Copied>> {
-    let mut found = HashMap::new();
     let mut candidates: Vec<(Uid, Copied)> =
         live.iter().filter_map(|uid| started.get(uid).map(|copied| (*uid, *copied))).collect();
     candidates.sort_by_key(|(uid, copied)| (copied.uid, *uid));
-    let Some((_, first)) = candidates.first().copied() else { return Ok(found) };
+    let Some((_, first)) = candidates.first().copied() else { return Ok(HashMap::new()) };
     let (validity, mut copies) = headers_from(link, target, first.uid).await?;
-    found = paired(&candidates, validity, copies.clone(), known);
-    if found.len() < candidates.len() {
-        // One overlooked would be copied twice.
-        let (validity, again) = headers_from(link, target, first.uid).await?;
-        copies.extend(again);
-        found = paired(&candidates, validity, copies, known);
+    let found = paired(&candidates, validity, copies.clone(), known);
+    if found.len() == candidates.len() {
+        return Ok(found);
     }
-    Ok(found)
+    // One overlooked would be copied twice.
+    let (validity, again) = headers_from(link, target, first.uid).await?;
+    copies.extend(again);
+    Ok(paired(&candidates, validity, copies, known))
 }
 
 /// Gives each message the first copy that is like it, and each copy to one message.

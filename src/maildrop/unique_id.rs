@@ -24,8 +24,8 @@ impl Deriver {
     /// dislikes one. `uw` is the same, as ipop3d wrote it. `dovecot` is the default of its
     /// `pop3_uidl_format`, `%08Xu%08Xv`, in lower case; `cyrus` what it writes since 2.1.4.
     /// `courier` has the right form, but Courier numbers by a list of its own: the numbers fit only
-    /// where the migration took them over. For `gmail` and `emailid` the ids are stored, by [`gmail`]
-    /// and [`email_id`]; nothing can be derived.
+    /// where the migration took them over. For `gmail` and `emailid` the ids are stored, by `gmail()`
+    /// and `email_id()`; nothing can be derived.
     pub fn new(scheme: Scheme, folder: &str) -> Self {
         // Its name is the only one that has no case (RFC 3501 §5.1).
         if folder.eq_ignore_ascii_case("INBOX") {

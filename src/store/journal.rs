@@ -116,6 +116,24 @@ impl Store {
         Ok(begun)
     }
 
+    /// Which of these are begun, and not taken back meanwhile.
+    pub async fn acting(&self, ids: &[i64]) -> Result<HashSet<i64>> {
+        let mut acting = HashSet::new();
+        for chunk in ids.chunks(500) {
+            let mut select =
+                QueryBuilder::<Sqlite>::new("SELECT id FROM deletion WHERE state = 'acting' AND id IN (");
+            let mut values = select.separated(", ");
+            for id in chunk {
+                values.push_bind(id);
+            }
+            select.push(")");
+            for row in select.build().fetch_all(&self.pool).await? {
+                acting.insert(row.try_get(0)?);
+            }
+        }
+        Ok(acting)
+    }
+
     /// Clears the journal of what has come to its end. In the same breath messages that stay in
     /// the mailbox are hidden from their login (`hide`), and what is kept about those that have left
     /// it is dropped (`removed`): else a twin could come by one's unique id.
