@@ -13,6 +13,7 @@ use story::{Held, Policy, Upstream};
 use support::bridge::Bridge;
 use support::dovecot::PASSWORD;
 use support::pop3::Pop3;
+use support::report;
 
 struct Sim(Server);
 
@@ -56,7 +57,7 @@ async fn a_death_at_each_step_of_the_update_is_made_up_for() {
             count += 1;
         }
     }
-    println!("{count} deaths");
+    report(&format!("crashes: {count} deaths"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -94,7 +95,7 @@ async fn a_kill_at_any_moment_behind_quit_is_made_up_for() {
         let pause = Duration::from_micros((state % 300).pow(2));
         confirmed += usize::from(story::killed(&sim, policy, pause).await);
     }
-    println!("20 kills, {confirmed} of them behind the journal");
+    report(&format!("crashes: 20 kills, {confirmed} of them behind the journal"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -26,6 +26,7 @@ use promises::Run;
 use support::dovecot::PASSWORD;
 use support::local::Local;
 use support::pop3::Pop3;
+use support::report;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -321,7 +322,7 @@ async fn every_place_and_kind_keeps_the_promises() {
             }
         }
     }
-    println!("{count} runs");
+    report(&format!("fault matrix: {count} runs"));
     broken.sort();
     assert!(broken.is_empty(), "{} of {count} runs: {broken:#?}", broken.len());
     let missed: Vec<&String> =

@@ -20,6 +20,7 @@ use support::dovecot::PASSWORD;
 use support::local::Local;
 use support::mail::Rng;
 use support::pop3::Pop3;
+use support::report;
 
 /// Both are the upstream's `alice`.
 const LOGINS: [&str; 2] = ["alice", "scanner"];
@@ -143,7 +144,7 @@ async fn run(policies: [&'static str; 2]) {
         model.step(step).await;
     }
     let counts = &model.counts;
-    println!("{policies:?}, seed {seed}: {steps} steps in {:.1?}: {counts:?}", started.elapsed());
+    report(&format!("{policies:?}, seed {seed}: {steps} steps in {:.1?}: {counts:?}", started.elapsed()));
     for kind in ["login", "refused", "quit", "drop", "restart", "validity", "cache"] {
         let enough = counts.get(kind).is_some_and(|count| *count > 0);
         assert!(enough || steps < 1_000, "no {kind} in {steps} steps: {counts:?}");
