@@ -3,7 +3,7 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use imapsim::Server;
@@ -11,24 +11,14 @@ use support::bridge::{Bridge, Settings};
 use support::certs::Authority;
 use support::dovecot::PASSWORD;
 use support::pop3::Pop3;
-use support::process::Process;
+use support::process::{self, Process};
 
 fn popbridge(arguments: &[&str]) -> Output {
     with_input(arguments, "")
 }
 
 fn with_input(arguments: &[&str], input: &str) -> Output {
-    use std::io::Write;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_popbridge"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    // A program that does not read its input has closed it.
-    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-    child.wait_with_output().expect("the program ends")
+    process::popbridge(arguments, input)
 }
 
 fn text(octets: &[u8]) -> String {

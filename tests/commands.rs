@@ -3,7 +3,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use imapsim::{Fault, Persona, Place, Server};
@@ -12,6 +12,7 @@ use support::bridge::Settings;
 use support::dovecot::PASSWORD;
 use support::local::Local;
 use support::pop3::Pop3;
+use support::process;
 use tempfile::TempDir;
 
 /// A simulated server, a bridge in front of it, and a configuration for commands beside it.
@@ -97,7 +98,7 @@ impl Setting {
         all.extend(["--config".to_owned(), configuration]);
         all.extend(arguments.iter().map(|word| (*word).to_owned()));
         let input = input.to_owned();
-        let run = tokio::task::spawn_blocking(move || popbridge(&all, &input)).await;
+        let run = tokio::task::spawn_blocking(move || process::popbridge(&all, &input)).await;
         Run::of(&run.expect("it does not panic"))
     }
 
@@ -131,20 +132,6 @@ fn deliver(sim: &Server, index: usize) -> u32 {
         "Message-ID: <{index}@example.org>\r\nDate: Mon, 2 Feb 2026 10:00:00 +0000\r\nSubject: {index}\r\n\r\n{index}\r\n"
     );
     sim.append("alice", "INBOX", text.as_bytes(), &[])
-}
-
-fn popbridge(arguments: &[String], input: &str) -> Output {
-    use std::io::Write;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_popbridge"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    // A program that does not read its input has closed it.
-    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-    child.wait_with_output().expect("the program ends")
 }
 
 struct Run {
@@ -517,7 +504,7 @@ async fn without_a_state_nothing_is_made() {
     let run = |words: &[&str]| {
         let mut all: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         all.extend(["--config".to_owned(), path.display().to_string()]);
-        Run::of(&popbridge(&all, ""))
+        Run::of(&process::popbridge(&all, ""))
     };
     let login = "alice@example.org";
     for words in [
@@ -653,7 +640,8 @@ async fn a_message_is_explained() {
     let command = field(deletion, "command");
     let mut words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     assert_eq!(words.remove(0), "popbridge");
-    Run::of(&tokio::task::spawn_blocking(move || popbridge(&words, "")).await.expect("it ends")).expect(0);
+    Run::of(&tokio::task::spawn_blocking(move || process::popbridge(&words, "")).await.expect("it ends"))
+        .expect(0);
     assert_eq!(setting.uidl("alice").await, ids);
     let back = explained(&setting, "alice", &ids[0]).await;
     assert_eq!(field(&back["message"]["deletions"][0], "outcome"), "restored");

@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use super::error::Error;
 use super::keys;
 use super::link::{Link, Place};
-use super::{Maildrop, Result, relocate};
+use super::relocate::{self, Way};
+use super::{Maildrop, Result};
 use crate::failpoint;
 use crate::fingerprint::Fingerprint;
 use crate::ids::Uid;
@@ -244,7 +245,8 @@ impl Attempt<'_> {
     async fn relocate(&mut self, live: &[Uid], target: &FolderName) -> Result<()> {
         if self.link.capabilities().has("MOVE") {
             let begun = self.begin(live, None).await?;
-            return relocate::by_move(self.link, &self.place, &begun, target, &mut self.copies).await;
+            let way = (Way::Move, target);
+            return relocate::transfer(self.link, &self.place, &begun, way, &mut self.copies).await;
         }
         let started: HashMap<Uid, Copied> = self
             .group
@@ -259,7 +261,8 @@ impl Attempt<'_> {
             let status = self.link.connected().await?.status(target).await?;
             let from = Copied { validity: status.validity, uid: status.uid_next };
             let begun = self.begin(&missing, Some(from)).await?;
-            relocate::copy(self.link, &self.place, &begun, target, &mut self.copies).await?;
+            let way = (Way::Copy, target);
+            relocate::transfer(self.link, &self.place, &begun, way, &mut self.copies).await?;
             failpoint::reached("copied");
         }
         let copied = self.still_wanted(live).await?;

@@ -13,30 +13,33 @@ use crate::upstream::{
     Access, CopyUid, FolderName, HeaderRow, ObjectId, fetch_headers, live_uids, select, uid_sets,
 };
 
-/// UID MOVE (RFC 6851). Where each message went is noted in `copies` as far as the server tells.
-pub async fn by_move(
-    link: &mut Link,
-    place: &Place,
-    uids: &[Uid],
-    target: &FolderName,
-    copies: &mut HashMap<Uid, Copied>,
-) -> Result<()> {
-    for set in uid_sets(uids) {
-        note(link.writable(place).await?.uid_move(&set, target).await?, copies);
-    }
-    Ok(())
+/// How messages get to another folder.
+#[derive(Debug, Clone, Copy)]
+pub enum Way {
+    /// UID MOVE (RFC 6851).
+    Move,
+    /// UID COPY: they stay where they are as well.
+    Copy,
 }
 
-/// UID COPY, without removing anything.
-pub async fn copy(
+/// Sends messages to another folder. Where each of them is there is noted in `copies` as far as the
+/// server tells.
+pub async fn transfer(
     link: &mut Link,
     place: &Place,
     uids: &[Uid],
-    target: &FolderName,
+    (way, target): (Way, &FolderName),
     copies: &mut HashMap<Uid, Copied>,
 ) -> Result<()> {
     for set in uid_sets(uids) {
-        note(link.writable(place).await?.uid_copy(&set, target).await?, copies);
+        let imap = link.writable(place).await?;
+        let told = match way {
+            Way::Move => imap.uid_move(&set, target).await?,
+            Way::Copy => imap.uid_copy(&set, target).await?,
+        };
+        if let Some(CopyUid { validity, pairs }) = told {
+            copies.extend(pairs.into_iter().map(|(from, uid)| (from, Copied { validity, uid })));
+        }
     }
     Ok(())
 }
@@ -62,9 +65,9 @@ pub async fn relocate(
     copies: &mut HashMap<Uid, Copied>,
 ) -> Result<()> {
     if link.capabilities().has("MOVE") {
-        return by_move(link, place, uids, target, copies).await;
+        return transfer(link, place, uids, (Way::Move, target), copies).await;
     }
-    copy(link, place, uids, target, copies).await?;
+    transfer(link, place, uids, (Way::Copy, target), copies).await?;
     expunge(link, place, uids).await
 }
 
@@ -171,11 +174,3 @@ pub async fn find(
 
 /// A folder, and a message in it.
 pub type Found = (Place, Uid);
-
-fn note(told: Option<CopyUid>, copies: &mut HashMap<Uid, Copied>) {
-    if let Some(told) = told {
-        copies.extend(
-            told.pairs.into_iter().map(|(from, to)| (from, Copied { validity: told.validity, uid: to })),
-        );
-    }
-}

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteExecutor};
+use sqlx::query::Query;
+use sqlx::{Database, QueryBuilder, Row as _, Sqlite, SqliteExecutor};
 
 use super::{Origin, Result, Store, number, uid, validity};
 use crate::ids::{Uid, UidValidity};
@@ -46,14 +47,9 @@ impl Store {
         if let Some(current) = current.filter(|current| current.validity == now_valid) {
             return Ok(Opened::Current(current.id));
         }
-        let row = sqlx::query(
-            "INSERT INTO mailbox (upstream, username, folder, uid_validity, current) VALUES ($1, $2, $3, $4, $5) \
+        let row = of_name("INSERT INTO mailbox (upstream, username, folder, uid_validity, current) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (upstream, username, folder, uid_validity) \
-             DO UPDATE SET current = CASE WHEN excluded.current = 1 THEN 1 ELSE mailbox.current END RETURNING id",
-        )
-        .bind(&name.upstream)
-        .bind(&name.username)
-        .bind(&name.folder)
+             DO UPDATE SET current = CASE WHEN excluded.current = 1 THEN 1 ELSE mailbox.current END RETURNING id", name)
         .bind(i64::from(now_valid.get()))
         .bind(i64::from(current.is_none()))
         .fetch_one(&self.pool)
@@ -67,13 +63,11 @@ impl Store {
 
     /// The mailbox as it was last used.
     pub async fn current_mailbox(&self, name: &MailboxName) -> Result<Option<Former>> {
-        let row = sqlx::query(
+        let row = of_name(
             "SELECT id, uid_validity, messages FROM mailbox \
              WHERE upstream = $1 AND username = $2 AND folder = $3 AND current = 1",
+            name,
         )
-        .bind(&name.upstream)
-        .bind(&name.username)
-        .bind(&name.folder)
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| {
@@ -167,24 +161,20 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         }
-        sqlx::query(
+        of_name(
             "UPDATE deletion SET state = 'dropped' WHERE upstream = $1 AND username = $2 AND folder = $3 \
              AND uid_validity = $4 AND state IN ('pending', 'acting')",
+            name,
         )
-        .bind(&name.upstream)
-        .bind(&name.username)
-        .bind(&name.folder)
         .bind(i64::from(former.validity.get()))
         .execute(&mut *transaction)
         .await?;
-        sqlx::query(
+        of_name(
             "INSERT INTO left_validity (upstream, username, folder, uid_validity, times) \
              VALUES ($1, $2, $3, $4, 1) ON CONFLICT (upstream, username, folder, uid_validity) \
              DO UPDATE SET times = left_validity.times + 1",
+            name,
         )
-        .bind(&name.upstream)
-        .bind(&name.username)
-        .bind(&name.folder)
         .bind(i64::from(former.validity.get()))
         .execute(&mut *transaction)
         .await?;
@@ -192,13 +182,10 @@ impl Store {
             "DELETE FROM mailbox WHERE upstream = $1 AND username = $2 AND folder = $3 AND id <> $4",
             "UPDATE mailbox SET current = 1 WHERE upstream = $1 AND username = $2 AND folder = $3 AND id = $4",
         ] {
-            let query = sqlx::query(sql).bind(&name.upstream).bind(&name.username).bind(&name.folder);
+            let query = of_name(sql, name);
             query.bind(id.0).execute(&mut *transaction).await?;
         }
-        sqlx::query("DELETE FROM renumbering WHERE upstream = $1 AND username = $2 AND folder = $3")
-            .bind(&name.upstream)
-            .bind(&name.username)
-            .bind(&name.folder)
+        of_name("DELETE FROM renumbering WHERE upstream = $1 AND username = $2 AND folder = $3", name)
             .execute(&mut *transaction)
             .await?;
         Ok(transaction.commit().await?)
@@ -208,6 +195,14 @@ impl Store {
     pub async fn times_left(&self, id: MailboxId) -> Result<u32> {
         times_left(&self.pool, id).await
     }
+}
+
+/// A statement whose first three parameters name a mailbox.
+pub(super) fn of_name<'q>(
+    sql: &'static str,
+    name: &'q MailboxName,
+) -> Query<'q, Sqlite, <Sqlite as Database>::Arguments> {
+    sqlx::query(sql).bind(&name.upstream).bind(&name.username).bind(&name.folder)
 }
 
 async fn times_left(executor: impl SqliteExecutor<'_>, id: MailboxId) -> Result<u32> {

@@ -2,6 +2,7 @@
 
 use sqlx::Row as _;
 
+use super::mailbox::of_name;
 use super::{MailboxName, Result, Store, now, number, validity};
 use crate::ids::UidValidity;
 
@@ -21,13 +22,8 @@ pub struct Renumbering {
 impl Store {
     /// What keeps a mailbox made anew from being opened, or was accepted for it.
     pub async fn renumbering(&self, name: &MailboxName) -> Result<Option<Renumbering>> {
-        let row = sqlx::query(
-            "SELECT uid_validity, former_messages, messages, unmatched, refused_at, accepted FROM renumbering \
-             WHERE upstream = $1 AND username = $2 AND folder = $3",
-        )
-        .bind(&name.upstream)
-        .bind(&name.username)
-        .bind(&name.folder)
+        let row = of_name("SELECT uid_validity, former_messages, messages, unmatched, refused_at, accepted FROM renumbering \
+             WHERE upstream = $1 AND username = $2 AND folder = $3", name)
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| {
@@ -52,16 +48,14 @@ impl Store {
         [former_messages, messages, unmatched]: [usize; 3],
     ) -> Result<()> {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        sqlx::query(
+        of_name(
             "INSERT INTO renumbering (upstream, username, folder, uid_validity, former_messages, messages, \
              unmatched, refused_at, accepted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) \
              ON CONFLICT (upstream, username, folder) DO UPDATE SET uid_validity = excluded.uid_validity, \
              former_messages = excluded.former_messages, messages = excluded.messages, \
              unmatched = excluded.unmatched, refused_at = excluded.refused_at, accepted = 0",
+            name,
         )
-        .bind(&name.upstream)
-        .bind(&name.username)
-        .bind(&name.folder)
         .bind(i64::from(now_valid.get()))
         .bind(count(former_messages))
         .bind(count(messages))
@@ -75,12 +69,10 @@ impl Store {
     /// Lets a refused mailbox be opened at the next login, whatever looks new in it. False if
     /// none was refused.
     pub async fn accept_renumbering(&self, name: &MailboxName) -> Result<bool> {
-        let done = sqlx::query(
+        let done = of_name(
             "UPDATE renumbering SET accepted = 1 WHERE upstream = $1 AND username = $2 AND folder = $3",
+            name,
         )
-        .bind(&name.upstream)
-        .bind(&name.username)
-        .bind(&name.folder)
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() > 0)

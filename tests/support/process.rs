@@ -1,9 +1,11 @@
 //! Programs and processes: is it installed, who are its children, end it by id.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -188,4 +190,18 @@ pub fn free_port() -> u16 {
         }
     }
     panic!("no free port on 127.0.0.1");
+}
+
+/// Runs the program to its end, with something to read.
+pub fn popbridge<T: AsRef<OsStr>>(arguments: &[T], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_popbridge"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // A program that does not read its input has closed it.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("the program ends")
 }
