@@ -22,7 +22,7 @@ pub enum Error {
     )]
     Damaged { path: String, reason: String },
     #[error(
-        "the state database {path} cannot be written: {source}. Its file and folder must belong to popbridge's user, with room on the disk"
+        "the state database {path} cannot be written: {source}. popbridge's user must be able to write it, the files beside it that end in -wal and -shm, and their folder, with room on the disk"
     )]
     Unwritable { path: String, source: sqlx::Error },
     #[error("cannot bring the state database {path} up to date: {source}")]

@@ -52,10 +52,15 @@ async fn connect(database: &Database) -> Result<Store> {
         .await
         .map_err(|source| refused(&path, source))?;
     check(&pool, &path).await?;
-    let writable = async { pool.begin_with("BEGIN IMMEDIATE").await?.rollback().await };
-    writable.await.map_err(|source| Error::Unwritable { path: path.clone(), source })?;
+    prove_writable(&pool, &path).await?;
     migrations().run(&pool).await.map_err(|source| Error::Migrate { path: path.clone(), source })?;
     Ok(Store { pool, path })
+}
+
+/// A true write, though it changes nothing: a read-only file and a full disk show here.
+async fn prove_writable(pool: &SqlitePool, path: &str) -> Result<()> {
+    let written = sqlx::raw_sql("BEGIN IMMEDIATE; PRAGMA user_version = 1; COMMIT").execute(pool).await;
+    written.map(drop).map_err(|source| Error::Unwritable { path: path.to_owned(), source })
 }
 
 /// SQLite's own look for damage.
@@ -137,6 +142,19 @@ mod tests {
         std::fs::write(&path, octets).expect("written");
         let error = Store::open(&Database::File(path)).await.err().expect("refused");
         assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_cannot_be_written_is_told_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.db");
+        Store::open(&Database::File(path.clone())).await.expect("made").close().await;
+        // As root may write everything, SQLite itself is told that it may not.
+        let options = SqliteConnectOptions::new().filename(&path).read_only(true);
+        let pool = SqlitePool::connect_with(options).await.expect("open");
+        let error = prove_writable(&pool, "popbridge.db").await.expect_err("refused");
+        assert!(matches!(error, Error::Unwritable { .. }), "{error}");
+        assert!(error.to_string().contains("-wal"), "{error}");
     }
 
     #[tokio::test]
