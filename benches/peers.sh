@@ -2,7 +2,7 @@
 # popbridge beside Dovecot over imapc, native Dovecot and a raw IMAP client, on
 # the same mail and the same link. docs/benchmarks.md tells what is measured.
 #
-#   benches/peers.sh                    everything, three rounds: an hour or more
+#   benches/peers.sh                    everything, three rounds: long
 #   benches/peers.sh quick              small mailboxes: some minutes
 #   benches/peers.sh quick retr poll    these rows only
 #   benches/peers.sh --rounds 1 --limit 60
