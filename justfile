@@ -22,3 +22,7 @@ demo:
 # Peak memory with many clients and big messages; needs Dovecot.
 bench-memory:
     benches/memory.sh
+
+# Beside Dovecot over imapc on the same mail: `just bench-peers quick` for a short run.
+bench-peers *arguments:
+    benches/peers.sh {{arguments}}

@@ -82,6 +82,11 @@ impl Dovecot {
         loopback(self.ports.imap)
     }
 
+    /// The master process; all others are its children.
+    pub fn pid(&self) -> u32 {
+        self.master.as_ref().expect("it runs").id()
+    }
+
     /// `imap://…`
     pub fn url(&self) -> String {
         format!("imap://{}", self.address())

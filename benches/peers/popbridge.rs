@@ -1,0 +1,97 @@
+//! The release binary, started as a user would: its own folder, its usual log level.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::support::bridge::Settings;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_popbridge");
+
+const START: Duration = Duration::from_secs(30);
+
+/// Ends when dropped.
+pub struct Popbridge {
+    _folder: TempDir,
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Popbridge {
+    /// Starts it in front of `imap://upstream` and waits until it listens.
+    pub fn start(upstream: SocketAddr) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // As the peers are set up: nothing is marked read, and all clients have one address.
+        let settings = Settings::new(format!("imap://{upstream}"))
+            .with("maildrop", "on_retrieve = \"leave\"")
+            .with("limits", "sessions_per_address = 1024");
+        let file = folder.path().join("popbridge.toml");
+        std::fs::write(&file, settings.text(folder.path()))?;
+        let mut child = serve(&file)?;
+        match address(&mut child) {
+            Ok(address) => Ok(Self { _folder: folder, child, address }),
+            Err(error) => {
+                end(&mut child);
+                Err(error)
+            }
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Popbridge {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn serve(configuration: &Path) -> Result<Child> {
+    let child = Command::new(BINARY)
+        .args(["serve", "--log-format", "json", "--config"])
+        .arg(configuration)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    Ok(child)
+}
+
+/// Where it listens; its log is read on, so that it never waits for it.
+fn address(child: &mut Child) -> Result<SocketAddr> {
+    let log = child.stderr.take().context("no log")?;
+    let (found, listening) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            let fields = &entry["fields"];
+            if fields["message"] == "listening" {
+                let address = fields["address"].as_str().and_then(|text| text.parse().ok());
+                let _ = found.send(address);
+            } else if ["ERROR", "WARN"].iter().any(|level| entry["level"] == *level) {
+                eprintln!("  popbridge: {line}");
+            }
+        }
+    });
+    listening.recv_timeout(START).ok().flatten().context("popbridge does not listen")
+}
+
+fn end(child: &mut Child) {
+    // By its handle, which is this process and no other.
+    let _ = child.kill();
+    let _ = child.wait();
+}
