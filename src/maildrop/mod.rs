@@ -16,6 +16,7 @@ mod removal;
 mod renumbering;
 mod restore;
 mod sweep;
+mod targets;
 mod unique_id;
 mod unique_ids;
 mod vault;
@@ -45,6 +46,7 @@ use crate::upstream::FolderName;
 use carry_out::Carried;
 use link::Link;
 use lock::{LockGuard, Turns};
+use targets::Targets;
 use vault::Vault;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -61,6 +63,7 @@ pub struct Maildrops {
     locks: Locks,
     turns: Turns,
     vault: Vault,
+    targets: Targets,
 }
 
 /// An open maildrop: the upstream's folders as they were at login.
@@ -71,6 +74,7 @@ pub struct Maildrop {
     store: Store,
     turns: Turns,
     vault: Vault,
+    targets: Targets,
     plan: Plan,
     settings: Arc<config::Maildrop>,
     login: String,
@@ -80,7 +84,13 @@ pub struct Maildrop {
 impl Maildrops {
     /// A session whose client was silent for `preempt_after` gives way to a new login.
     pub fn new(store: Store, preempt_after: Duration) -> Self {
-        Self { store, locks: Locks::new(preempt_after), turns: Turns::default(), vault: Vault::default() }
+        Self {
+            store,
+            locks: Locks::new(preempt_after),
+            turns: Turns::default(),
+            vault: Vault::default(),
+            targets: Targets::default(),
+        }
     }
 
     /// Writes what is pending in the database and closes it.
@@ -113,8 +123,20 @@ impl Maildrops {
         match self.freeze(&mut link, &settings).await {
             Ok((plan, folders, listing)) => {
                 tracing::debug!(%login, messages = listing.count(), elapsed = ?started.elapsed(), "maildrop open");
-                let (store, turns, vault) = (self.store.clone(), self.turns.clone(), self.vault.clone());
-                Ok(Maildrop { link, folders, listing, store, turns, vault, plan, settings, login, lock })
+                let Self { store, turns, vault, targets, .. } = self.clone();
+                Ok(Maildrop {
+                    link,
+                    folders,
+                    listing,
+                    store,
+                    turns,
+                    vault,
+                    targets,
+                    plan,
+                    settings,
+                    login,
+                    lock,
+                })
             }
             Err(error) => {
                 drop(lock);
@@ -136,12 +158,18 @@ impl Maildrops {
             self.vault.keep(&account);
             let Carried { unfinished, error } =
                 carry_out::due(link, &self.store, &self.turns, |_| true).await;
+            self.targets.heed(&account, error.as_ref());
             if let Some(error) = error {
                 tracing::warn!(login = %account.login, unfinished, %error, "earlier deletions wait");
             }
             pending = self.store.pending(&upstream, &account.username).await?;
         }
-        let plan = policy::plan(settings, link.connected().await?).await?;
+        let known = self.targets.known(&account, settings);
+        let asked = known.is_none();
+        let plan = policy::plan(settings, link.connected().await?, known).await?;
+        if let Some(target) = plan.target.as_ref().filter(|_| asked) {
+            self.targets.found(&account, settings, target);
+        }
         let access = policy::access(settings);
         let mut folders = Vec::new();
         let mut listing = Listing::default();
