@@ -175,8 +175,8 @@ impl Maildrops {
         let mut listing = Listing::default();
         for (at, name) in (0..).zip(&settings.folders) {
             let name = FolderName::new(name);
-            let scanned = folder::scan(link, &name, access, settings).await?;
-            plan.suits(&name, scanned.0.read_only, link.capabilities(), link.server_id())?;
+            let scanned = folder::scan(link, &self.store, &name, access, settings).await?;
+            plan.suits(&name, scanned.mailbox.read_only, link.capabilities(), link.server_id())?;
             let (folder, messages) =
                 folder::freeze(link, &self.store, &self.turns, settings, (&name, access), scanned, &pending)
                     .await?;
@@ -206,14 +206,26 @@ impl Maildrop {
     /// Starts to send a message whole; its first octets are in hand when this returns.
     pub async fn retrieve(&mut self, number: MessageNumber) -> Result<Reader> {
         let entry = self.listing.get(number)?;
-        Reader::whole(&mut self.link, &self.folders[entry.folder].place, entry.uid).await
+        let reader = Reader::whole(&mut self.link, &self.folders[entry.folder].place, entry.uid).await;
+        self.heed(entry, reader).await
     }
 
     /// Starts to send a message's header and its first `lines` lines.
     pub async fn top(&mut self, number: MessageNumber, lines: u32) -> Result<Reader> {
         let entry = self.listing.get(number)?;
         let place = &self.folders[entry.folder].place;
-        Reader::top(&mut self.link, place, entry.uid, entry.size, lines).await
+        let reader = Reader::top(&mut self.link, place, entry.uid, entry.size, lines).await;
+        self.heed(entry, reader).await
+    }
+
+    /// A listed message that is not there may be a fault in the cache, which must not last.
+    async fn heed(&mut self, entry: Entry, reader: Result<Reader>) -> Result<Reader> {
+        if let Err(Error::Vanished) = reader
+            && let Err(error) = self.store.distrust_listing(self.folders[entry.folder].id).await
+        {
+            tracing::warn!(login = %self.login, %error, "the listing is still relied on");
+        }
+        reader
     }
 
     /// The next part of what a reader sends.
@@ -264,7 +276,9 @@ impl Maildrop {
                 continue;
             }
             let Some(listing) = self.store.listing(folder.id).await? else { continue };
-            keys::forget_lost(&self.store, folder.id, &listing).await?;
+            if folder.named {
+                keys::forget_lost(&self.store, folder.id, &listing).await?;
+            }
             let missing = keys::missing(&self.store, folder.id, &listing, LEARN).await?;
             keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
         }
