@@ -407,8 +407,9 @@ async fn a_lie_in_the_cache_does_not_last() {
         }
         client.quit().await;
         let (shown, asked) = setting.poll().await;
-        // Behind them, the session before may still look for what its message can be known by.
-        assert_eq!((shown, &asked[..2]), (vec![1, 2, 3, 4, 5], &[SELECT.to_owned(), FULL.to_owned()][..]));
+        // Among them, the session before may still look for what its message can be known by.
+        assert_eq!(shown, [1, 2, 3, 4, 5]);
+        assert!(asked.contains(&FULL.to_owned()), "{asked:?}");
         assert_eq!(setting.poll().await, (vec![1, 2, 3, 4, 5], vec![SELECT.to_owned()]));
     }
 }
