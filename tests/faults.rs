@@ -54,6 +54,8 @@ struct Case {
     moment: Moment,
     /// Where the session before was cut off.
     cut: Option<Cut>,
+    /// Others have changed the mailbox since it was listed.
+    stale: bool,
 }
 
 /// What a policy's runs begin with: a database that knows the messages, and their unique ids.
@@ -164,12 +166,12 @@ async fn session(bridge: &Local, delete: &[&String], before_quit: impl FnOnce())
 /// One run: what the story begins with, a session with the fault, then sessions without.
 /// Returns whether the fault struck.
 async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
-    let Case { story, policy, moment, cut } = case;
+    let Case { story, policy, moment, cut, stale } = case;
     let mut run = Run {
-        what: format!("{story:?} {policy:?} {cut:?} × {moment:?} × {}", short(&fault)),
+        what: format!("{story:?} {policy:?} {cut:?} stale: {stale} × {moment:?} × {}", short(&fault)),
         policy,
         ids: &stage.ids,
-        theirs: matches!(fault, Fault::UnsolicitedExpunge),
+        theirs: stale || matches!(fault, Fault::UnsolicitedExpunge),
         in_target: story == Story::Interrupted && policy == Policy::TrashByCopy,
         new_validity: matches!(fault, Fault::UidValidityChange),
         intended: story != Story::Marks,
@@ -192,6 +194,14 @@ async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
         assert_eq!(sim.faults_left(), 0, "{what}: the session before was not cut off");
     }
 
+    if stale {
+        let passing = sim.append("alice", "INBOX", b"Subject: passing\r\n\r\n", &[]);
+        sim.remove("alice", "INBOX", passing);
+        // The fault removes it itself.
+        if !matches!(fault, Fault::UnsolicitedExpunge) {
+            sim.remove("alice", "INBOX", 1);
+        }
+    }
     let bridge = Local::start_in(&policy.settings(&sim, "400ms"), folder).await;
     if let Moment::Start(place, skip) = moment {
         sim.fault_behind(place, skip, fault.clone());
@@ -255,25 +265,44 @@ fn cases() -> Vec<(Case, Vec<Fault>)> {
     };
     for (policy, faults) in [(Policy::Hide, kinds::all()), (Policy::Trash, kinds::few())] {
         for &place in kinds::WAY {
-            let case = Case { story: Story::Marks, policy, moment: Moment::Start(place, 0), cut: None };
+            let case = Case {
+                story: Story::Marks,
+                policy,
+                moment: Moment::Start(place, 0),
+                cut: None,
+                stale: false,
+            };
+            cases.push((case, faults.clone()));
+        }
+    }
+    for (policy, faults) in [(Policy::Hide, kinds::all()), (Policy::Trash, kinds::few())] {
+        for &place in kinds::STALE {
+            let moment = Moment::Start(place, 0);
+            let case = Case { story: Story::Marks, policy, moment, cut: None, stale: true };
             cases.push((case, faults.clone()));
         }
     }
     for policy in Policy::ALL {
         for moment in kinds::update(policy) {
-            cases.push((Case { story: Story::Marks, policy, moment, cut: None }, kinds_for(policy)));
+            cases.push((
+                Case { story: Story::Marks, policy, moment, cut: None, stale: false },
+                kinds_for(policy),
+            ));
         }
     }
     let list = Moment::Start(Place::List, 0);
-    let case = Case { story: Story::Marks, policy: Policy::Trash, moment: list, cut: None };
+    let case = Case { story: Story::Marks, policy: Policy::Trash, moment: list, cut: None, stale: false };
     cases.push((case, kinds::all()));
     for &moment in kinds::DUE {
-        let case = Case { story: Story::Due, policy: Policy::Grace, moment, cut: None };
+        let case = Case { story: Story::Due, policy: Policy::Grace, moment, cut: None, stale: false };
         cases.push((case, kinds::few()));
     }
     for (policy, cut, moments) in kinds::cuts() {
         for moment in moments {
-            cases.push((Case { story: Story::Interrupted, policy, moment, cut: Some(cut) }, kinds::few()));
+            cases.push((
+                Case { story: Story::Interrupted, policy, moment, cut: Some(cut), stale: false },
+                kinds::few(),
+            ));
         }
     }
     cases

@@ -49,7 +49,8 @@ async fn folders_transfers_and_headers() {
 
     let extra = Extra { flags: true, internal_date: true };
     let inbox = FolderName::new("INBOX");
-    let (mailbox, rows) = scan(&mut imap, &inbox, Access::ReadWrite, extra).await.expect("listed");
+    let scanned = scan(&mut imap, &inbox, Access::ReadWrite, extra, None).await.expect("listed");
+    let (mailbox, rows) = (scanned.mailbox, scanned.rows);
     assert_eq!((mailbox.exists, mailbox.uid_next.map(Uid::get), mailbox.keywords), (5, Some(6), true));
     assert!(rows.iter().all(|row| row.internal_date > 1_700_000_000));
     let seen: Vec<bool> = rows.iter().map(|row| row.seen).collect();

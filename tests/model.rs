@@ -718,7 +718,15 @@ impl Model {
         }
         let validity = self.sim.uid_validity(USER, "INBOX");
         self.wait_for_closing().await;
-        let known = self.known_uids(validity).await;
+        let mut known = self.known_uids(validity).await;
+        // An open session whose connection broke is counted for one that is still learning.
+        loop {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            let before = std::mem::replace(&mut known, self.known_uids(validity).await);
+            if before == known {
+                break;
+            }
+        }
         if self.opened == Some(self.epoch) {
             let mut learnt: HashMap<Class, usize> = HashMap::new();
             let inbox = self.inbox();

@@ -277,7 +277,8 @@ async fn the_upstream_is_asked_little() {
         .filter_map(|line| line.split_once(' ').map(|(_, command)| command.to_owned()))
         .collect();
     let count = |word: &str| commands.iter().filter(|command| command.contains(word)).count();
-    assert_eq!((count("SELECT"), count("RFC822.SIZE"), count("STORE")), (1, 1, 1), "{commands:#?}");
+    // Nothing has changed since the first session listed it.
+    assert_eq!((count("SELECT"), count("RFC822.SIZE"), count("STORE")), (1, 0, 1), "{commands:#?}");
     assert_eq!(count("ID (\"name\" \"popbridge\""), 1, "{commands:#?}");
     assert_eq!(count("BODY.PEEK[HEADER]"), 3, "{commands:#?}");
     assert_eq!(count("BODY.PEEK[]"), 3, "{commands:#?}");

@@ -306,7 +306,8 @@ async fn listings_tell_what_was_asked_for_and_no_more() {
         sim.set_flags("alice", "INBOX", 2, &["\\Seen"]);
         let mut imap = login(&sim).await;
         let extra = Extra { flags: true, internal_date: true };
-        let (mailbox, rows) = scan(&mut imap, &inbox(), Access::ReadWrite, extra).await.expect("listed");
+        let scanned = scan(&mut imap, &inbox(), Access::ReadWrite, extra, None).await.expect("listed");
+        let (mailbox, rows) = (scanned.mailbox, scanned.rows);
         let seen: Vec<bool> = rows.iter().map(|row| row.seen).collect();
         assert_eq!(seen, [false, true], "{persona:?}");
         assert!(rows.iter().all(|row| row.internal_date > 1_700_000_000), "{persona:?}");
@@ -314,8 +315,8 @@ async fn listings_tell_what_was_asked_for_and_no_more() {
         assert_eq!(uid_next, Some(3).filter(|_| persona != Persona::Courier), "{persona:?}");
         let keeps = !matches!(persona, Persona::Microsoft365 | Persona::Pymap | Persona::HMailServer);
         assert_eq!((mailbox.keywords, mailbox.highest_modseq), (keeps, None), "{persona:?}");
-        let (_, plain) =
-            scan(&mut imap, &inbox(), Access::ReadWrite, Extra::default()).await.expect("listed");
+        let plain = scan(&mut imap, &inbox(), Access::ReadWrite, Extra::default(), None).await;
+        let plain = plain.expect("listed").rows;
         assert!(plain.iter().all(|row| !row.seen && row.internal_date == 0));
         let uids: Vec<Uid> = plain.iter().map(|row| row.uid).collect();
         sim.remove("alice", "INBOX", 1);

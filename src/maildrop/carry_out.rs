@@ -136,6 +136,15 @@ impl Attempt<'_> {
     /// Which of the group's messages are there, seen with a fresh look, and what they are.
     async fn look(&mut self) -> Result<Vec<Uid>> {
         let live = self.surely_live().await?;
+        // Nobody has told of it, so others may be wrong as well.
+        let gone = |deletion: &Deletion| {
+            deletion.state != State::Acting && live.binary_search(&deletion.uid).is_err()
+        };
+        if self.group.iter().any(gone)
+            && let Err(error) = self.store.distrust_listing(self.mailbox).await
+        {
+            tracing::warn!(%error, "the listing is still relied on");
+        }
         let mut keys = self.store.keys_of(self.mailbox, &live).await?;
         let unknown = |uid: &&Uid| keys.binary_search_by_key(*uid, |key| key.uid).is_err();
         let unknown: Vec<Uid> = live.iter().filter(unknown).copied().collect();

@@ -9,7 +9,7 @@ use super::unique_ids::UniqueIds;
 use crate::config;
 use crate::ids::{Octets, Uid};
 use crate::store::{CachedListing, CachedRow, Deletion, MailboxId, MailboxName, Opened, Store, now};
-use crate::upstream::{Access, Extra, FolderName, Mailbox, Row};
+use crate::upstream::{Access, Extra, FolderName, Known, Mailbox, Row, Scanned, Told};
 
 /// A folder as it was at login.
 #[derive(Debug)]
@@ -20,6 +20,9 @@ pub struct Folder {
     pub ids: UniqueIds,
     /// How many messages it has, seen or not, and the last one's UID.
     pub extent: (usize, Option<Uid>),
+    /// The server has named all of them at login: what is not there has gone. Else that is for
+    /// another login to find out, since an untrue cache must not cost what is not in it.
+    pub named: bool,
 }
 
 /// Names a folder of a link's account in the store.
@@ -31,15 +34,31 @@ pub fn mailbox_name(link: &Link, folder: &FolderName) -> MailboxName {
     }
 }
 
-/// Selects and lists a folder.
+/// Selects and lists a folder, with what the cache knows of it.
 pub async fn scan(
     link: &mut Link,
+    store: &Store,
     folder: &FolderName,
     access: Access,
     settings: &config::Maildrop,
-) -> Result<(Mailbox, Vec<Row>), Error> {
+) -> Result<Scanned, Error> {
     let extra = Extra { flags: settings.only_unseen, internal_date: !settings.max_age.is_zero() };
-    link.scan(folder, access, extra).await
+    // Flags change, and dates are not kept.
+    let known = if extra == Extra::default() { known(link, store, folder).await? } else { None };
+    link.scan(folder, access, extra, known).await
+}
+
+/// What the cache can prove something with.
+async fn known(link: &Link, store: &Store, folder: &FolderName) -> Result<Option<Known>, Error> {
+    let Some(mailbox) = store.current_mailbox(&mailbox_name(link, folder)).await? else { return Ok(None) };
+    let Some(cached) = store.listing(mailbox.id).await?.filter(CachedListing::is_fresh) else {
+        return Ok(None);
+    };
+    let Some(uid_next) = cached.uid_next else { return Ok(None) };
+    // What came while it was listed is asked for again, with all that came since.
+    let rows = cached.rows.into_iter().take_while(|row| row.uid < uid_next);
+    let rows = rows.map(|row| Row { uid: row.uid, size: row.size, internal_date: 0, seen: false });
+    Ok(Some(Known { validity: mailbox.validity, uid_next, rows: rows.collect() }))
 }
 
 /// Freezes a scanned folder: who its messages are, and which of them this login sees, with their
@@ -50,7 +69,7 @@ pub async fn freeze(
     turns: &Turns,
     settings: &config::Maildrop,
     (folder, access): (&FolderName, Access),
-    (mailbox, rows): (Mailbox, Vec<Row>),
+    Scanned { mailbox, rows, told }: Scanned,
     pending: &[Deletion],
 ) -> Result<(Folder, Vec<(Uid, Octets)>), Error> {
     let name = mailbox_name(link, folder);
@@ -74,8 +93,13 @@ pub async fn freeze(
     };
     let cached = store.listing(id).await?;
     let sized = with_counted(&rows, cached.as_ref().map_or(&[], |listing| &listing.rows));
-    let listing = as_listing(&mailbox, sized);
-    if cached.as_ref().is_none_or(|cached| cached.rows.iter().any(|row| listing.had_lost(row.uid))) {
+    let mut listing = as_listing(&mailbox, sized);
+    if told != Told::All {
+        // Taken back meanwhile, it stays so.
+        listing.full_at = cached.as_ref().map_or(0, |cached| cached.full_at);
+    }
+    let named = told != Told::New;
+    if named && cached.as_ref().is_none_or(|cached| cached.rows.iter().any(|row| listing.had_lost(row.uid))) {
         keys::forget_lost(store, id, &listing).await?;
     }
     keep_listing(store, id, cached, &listing, &login).await;
@@ -112,14 +136,14 @@ pub async fn freeze(
         store.assign(id, settings.unique_id.name(), &assigned).await?;
     }
     // Tidying: a failure costs nothing but the room, and shows again at the next login.
-    let gone: Vec<Uid> = hidden.into_iter().filter(|uid| listing.had_lost(*uid)).collect();
+    let gone: Vec<Uid> = hidden.into_iter().filter(|uid| named && listing.had_lost(*uid)).collect();
     if !gone.is_empty()
         && let Err(error) = store.forget(id, &gone).await
     {
         tracing::warn!(%login, %error, "stale notes stay in the state database");
     }
     let extent = (uids.len(), uids.last().copied());
-    Ok((Folder { place, name, id, ids, extent }, visible))
+    Ok((Folder { place, name, id, ids, extent, named }, visible))
 }
 
 /// The rows with the sizes that were counted in place of those announced.
@@ -133,7 +157,7 @@ fn with_counted(rows: &[Row], cached: &[CachedRow]) -> Vec<CachedRow> {
 
 fn as_listing(mailbox: &Mailbox, rows: Vec<CachedRow>) -> CachedListing {
     let Mailbox { uid_next, highest_modseq, .. } = *mailbox;
-    CachedListing { uid_next, highest_modseq, rows, listed_at: 0 }
+    CachedListing { uid_next, highest_modseq, rows, listed_at: 0, full_at: now() }
 }
 
 /// Keeps the listing if it differs from the cached one. It is a cache: a failure is logged only.
@@ -144,7 +168,8 @@ async fn keep_listing(
     listing: &CachedListing,
     login: &str,
 ) {
-    if cached.is_some_and(|cached| cached.rows == listing.rows && cached.uid_next == listing.uid_next) {
+    let same = |cached: &CachedListing| cached.rows == listing.rows && cached.uid_next == listing.uid_next;
+    if cached.is_some_and(|cached| same(&cached) && (cached.is_fresh() || !listing.is_fresh())) {
         return;
     }
     if let Err(error) = store.keep_listing(id, listing).await {

@@ -6,7 +6,9 @@ use super::error::Error;
 use super::reader::Part;
 use crate::ids::UidValidity;
 use crate::secret::Secret;
-use crate::upstream::{self, Access, Capabilities, Connector, Extra, FolderName, Imap, Mailbox, Piece, Row};
+use crate::upstream::{
+    self, Access, Capabilities, Connector, Extra, FolderName, Imap, Known, Mailbox, Piece, Scanned,
+};
 
 /// Whose mailbox on which server.
 #[derive(Clone)]
@@ -61,16 +63,22 @@ impl Link {
         &self.account
     }
 
-    /// Selects a folder and lists it.
+    /// Selects a folder and lists it, as far as it is not `known`.
     pub async fn scan(
         &mut self,
         folder: &FolderName,
         access: Access,
         extra: Extra,
-    ) -> Result<(Mailbox, Vec<Row>), Error> {
-        let imap = self.unselected().await?;
-        let scanned = upstream::scan(imap, folder, access, extra).await;
-        let (mailbox, rows) = match scanned {
+        known: Option<Known>,
+    ) -> Result<Scanned, Error> {
+        let with_known = known.is_some();
+        let mut scanned = upstream::scan(self.unselected().await?, folder, access, extra, known).await;
+        // What only this server gets wrong about the shorter way must not keep everybody out.
+        if with_known && let Err(upstream::Error::Protocol(reason)) = &scanned {
+            tracing::warn!(login = %self.account.login, %folder, reason, "the folder is listed in full");
+            scanned = upstream::scan(self.unselected().await?, folder, access, extra, None).await;
+        }
+        let scanned = match scanned {
             Ok(scanned) => scanned,
             Err(upstream::Error::Refused { command, status }) => {
                 return Err(self
@@ -80,8 +88,8 @@ impl Link {
             }
             Err(error) => return Err(error.into()),
         };
-        self.note_selected(folder, access, &mailbox);
-        Ok((mailbox, rows))
+        self.note_selected(folder, access, &scanned.mailbox);
+        Ok(scanned)
     }
 
     /// Tells a folder that is not there from one that cannot be selected now.

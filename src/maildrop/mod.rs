@@ -16,6 +16,7 @@ mod removal;
 mod renumbering;
 mod restore;
 mod sweep;
+mod targets;
 mod unique_id;
 mod unique_ids;
 mod vault;
@@ -45,6 +46,7 @@ use crate::upstream::FolderName;
 use carry_out::Carried;
 use link::Link;
 use lock::{LockGuard, Turns};
+use targets::Targets;
 use vault::Vault;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -61,6 +63,7 @@ pub struct Maildrops {
     locks: Locks,
     turns: Turns,
     vault: Vault,
+    targets: Targets,
 }
 
 /// An open maildrop: the upstream's folders as they were at login.
@@ -71,6 +74,7 @@ pub struct Maildrop {
     store: Store,
     turns: Turns,
     vault: Vault,
+    targets: Targets,
     plan: Plan,
     settings: Arc<config::Maildrop>,
     login: String,
@@ -80,7 +84,13 @@ pub struct Maildrop {
 impl Maildrops {
     /// A session whose client was silent for `preempt_after` gives way to a new login.
     pub fn new(store: Store, preempt_after: Duration) -> Self {
-        Self { store, locks: Locks::new(preempt_after), turns: Turns::default(), vault: Vault::default() }
+        Self {
+            store,
+            locks: Locks::new(preempt_after),
+            turns: Turns::default(),
+            vault: Vault::default(),
+            targets: Targets::default(),
+        }
     }
 
     /// Writes what is pending in the database and closes it.
@@ -113,8 +123,20 @@ impl Maildrops {
         match self.freeze(&mut link, &settings).await {
             Ok((plan, folders, listing)) => {
                 tracing::debug!(%login, messages = listing.count(), elapsed = ?started.elapsed(), "maildrop open");
-                let (store, turns, vault) = (self.store.clone(), self.turns.clone(), self.vault.clone());
-                Ok(Maildrop { link, folders, listing, store, turns, vault, plan, settings, login, lock })
+                let Self { store, turns, vault, targets, .. } = self.clone();
+                Ok(Maildrop {
+                    link,
+                    folders,
+                    listing,
+                    store,
+                    turns,
+                    vault,
+                    targets,
+                    plan,
+                    settings,
+                    login,
+                    lock,
+                })
             }
             Err(error) => {
                 drop(lock);
@@ -136,19 +158,25 @@ impl Maildrops {
             self.vault.keep(&account);
             let Carried { unfinished, error } =
                 carry_out::due(link, &self.store, &self.turns, |_| true).await;
+            self.targets.heed(&account, error.as_ref());
             if let Some(error) = error {
                 tracing::warn!(login = %account.login, unfinished, %error, "earlier deletions wait");
             }
             pending = self.store.pending(&upstream, &account.username).await?;
         }
-        let plan = policy::plan(settings, link.connected().await?).await?;
+        let known = self.targets.known(&account, settings);
+        let asked = known.is_none();
+        let plan = policy::plan(settings, link.connected().await?, known).await?;
+        if let Some(target) = plan.target.as_ref().filter(|_| asked) {
+            self.targets.found(&account, settings, target);
+        }
         let access = policy::access(settings);
         let mut folders = Vec::new();
         let mut listing = Listing::default();
         for (at, name) in (0..).zip(&settings.folders) {
             let name = FolderName::new(name);
-            let scanned = folder::scan(link, &name, access, settings).await?;
-            plan.suits(&name, scanned.0.read_only, link.capabilities(), link.server_id())?;
+            let scanned = folder::scan(link, &self.store, &name, access, settings).await?;
+            plan.suits(&name, scanned.mailbox.read_only, link.capabilities(), link.server_id())?;
             let (folder, messages) =
                 folder::freeze(link, &self.store, &self.turns, settings, (&name, access), scanned, &pending)
                     .await?;
@@ -178,14 +206,26 @@ impl Maildrop {
     /// Starts to send a message whole; its first octets are in hand when this returns.
     pub async fn retrieve(&mut self, number: MessageNumber) -> Result<Reader> {
         let entry = self.listing.get(number)?;
-        Reader::whole(&mut self.link, &self.folders[entry.folder].place, entry.uid).await
+        let reader = Reader::whole(&mut self.link, &self.folders[entry.folder].place, entry.uid).await;
+        self.heed(entry, reader).await
     }
 
     /// Starts to send a message's header and its first `lines` lines.
     pub async fn top(&mut self, number: MessageNumber, lines: u32) -> Result<Reader> {
         let entry = self.listing.get(number)?;
         let place = &self.folders[entry.folder].place;
-        Reader::top(&mut self.link, place, entry.uid, entry.size, lines).await
+        let reader = Reader::top(&mut self.link, place, entry.uid, entry.size, lines).await;
+        self.heed(entry, reader).await
+    }
+
+    /// A listed message that is not there may be a fault in the cache, which must not last.
+    async fn heed(&mut self, entry: Entry, reader: Result<Reader>) -> Result<Reader> {
+        if let Err(Error::Vanished) = reader
+            && let Err(error) = self.store.distrust_listing(self.folders[entry.folder].id).await
+        {
+            tracing::warn!(login = %self.login, %error, "the listing is still relied on");
+        }
+        reader
     }
 
     /// The next part of what a reader sends.
@@ -236,7 +276,9 @@ impl Maildrop {
                 continue;
             }
             let Some(listing) = self.store.listing(folder.id).await? else { continue };
-            keys::forget_lost(&self.store, folder.id, &listing).await?;
+            if folder.named {
+                keys::forget_lost(&self.store, folder.id, &listing).await?;
+            }
             let missing = keys::missing(&self.store, folder.id, &listing, LEARN).await?;
             keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
         }

@@ -53,8 +53,13 @@ pub fn access(settings: &config::Maildrop) -> Access {
     }
 }
 
-/// Finds out how the upstream can do what is configured, as far as it tells after login.
-pub async fn plan(settings: &config::Maildrop, imap: &mut Imap) -> Result<Plan, Error> {
+/// Finds out how the upstream can do what is configured, as far as it tells after login. `known`:
+/// where deleted messages went a short while ago.
+pub async fn plan(
+    settings: &config::Maildrop,
+    imap: &mut Imap,
+    known: Option<FolderName>,
+) -> Result<Plan, Error> {
     let capabilities = imap.capabilities().clone();
     let offers = |name: &str| capabilities.has(name);
     match settings.unique_id {
@@ -67,12 +72,14 @@ pub async fn plan(settings: &config::Maildrop, imap: &mut Imap) -> Result<Plan, 
         _ => {}
     }
     let word = settings.on_delete.name();
-    let (action, target) = match settings.on_delete {
-        OnDelete::Hide => (Action::Hide, None),
-        OnDelete::Flag => (Action::Flag, None),
-        OnDelete::Expunge => (Action::Expunge, None),
-        OnDelete::Trash => (Action::Trash, Some(trash(settings, imap).await?)),
-        OnDelete::Archive => (Action::Archive, Some(archive(settings, imap).await?)),
+    let (action, target) = match (settings.on_delete, known) {
+        (OnDelete::Hide, _) => (Action::Hide, None),
+        (OnDelete::Flag, _) => (Action::Flag, None),
+        (OnDelete::Expunge, _) => (Action::Expunge, None),
+        (OnDelete::Trash, Some(known)) => (Action::Trash, Some(known)),
+        (OnDelete::Trash, None) => (Action::Trash, Some(trash(settings, imap).await?)),
+        (OnDelete::Archive, Some(known)) => (Action::Archive, Some(known)),
+        (OnDelete::Archive, None) => (Action::Archive, Some(archive(settings, imap).await?)),
     };
     match action {
         // Without UIDPLUS only the plain EXPUNGE is left, which removes what others flagged.

@@ -93,6 +93,7 @@ pub(super) async fn commit(maildrop: &mut Maildrop) -> Result<Removed> {
         return Ok(Removed { messages: count });
     }
     let Carried { unfinished, error } = carry_out::own(maildrop, &marked).await;
+    maildrop.targets.heed(maildrop.link.account(), error.as_ref());
     match error {
         None if unfinished == 0 => Ok(Removed { messages: count }),
         error => Err(not_removed(count.saturating_sub(unfinished), count, error.unwrap_or(Error::Kept))),

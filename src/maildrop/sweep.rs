@@ -45,6 +45,7 @@ impl Maildrops {
             let carried = async {
                 let mut link = Link::open(account).await?;
                 let carried = carry_out::due(&mut link, &self.store, &self.turns, |_| true).await;
+                self.targets.heed(link.account(), carried.error.as_ref());
                 link.close().await;
                 Ok::<Carried, Error>(carried)
             };

@@ -23,6 +23,10 @@ impl Store {
     /// The keys of `uids` (ascending) as far as they are known.
     pub async fn keys_of(&self, mailbox: MailboxId, uids: &[Uid]) -> Result<Vec<Key>> {
         let (Some(first), Some(last)) = (uids.first(), uids.last()) else { return Ok(Vec::new()) };
+        let span = last.get().saturating_sub(first.get()) as usize;
+        if span > uids.len().saturating_mul(4).saturating_add(100) {
+            return self.keys_one_by_one(mailbox, uids).await;
+        }
         let rows = sqlx::query(
             "SELECT uid, size, object_id, message_id, identity, header FROM message_key \
              WHERE mailbox = $1 AND uid BETWEEN $2 AND $3 ORDER BY uid",
@@ -34,6 +38,26 @@ impl Store {
         .await?;
         let mut keys = rows.iter().map(key).collect::<Result<Vec<Key>>>()?;
         keys.retain(|key| uids.binary_search(&key.uid).is_ok());
+        Ok(keys)
+    }
+
+    /// The same where there are many others between them.
+    async fn keys_one_by_one(&self, mailbox: MailboxId, uids: &[Uid]) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        for chunk in uids.chunks(500) {
+            let mut select = QueryBuilder::<Sqlite>::new(
+                "SELECT uid, size, object_id, message_id, identity, header FROM message_key WHERE mailbox = ",
+            );
+            select.push_bind(mailbox.0).push(" AND uid IN (");
+            let mut list = select.separated(", ");
+            for uid in chunk {
+                list.push_bind(i64::from(uid.get()));
+            }
+            select.push(") ORDER BY uid");
+            for row in select.build().fetch_all(&self.pool).await? {
+                keys.push(key(&row)?);
+            }
+        }
         Ok(keys)
     }
 
@@ -128,6 +152,10 @@ mod tests {
         store.keep_keys(mailbox, &keys[..10]).await.expect("kept again");
         assert_eq!(store.keys(mailbox).await.expect("read"), keys);
         assert_eq!(store.extent_of_keys(mailbox).await.expect("read"), (1200, Uid::new(1200)));
+        for wanted in [&keys[10..20], &keys[..0], &[keys[3].clone(), keys[1190].clone()]] {
+            let uids: Vec<Uid> = wanted.iter().map(|key| key.uid).collect();
+            assert_eq!(store.keys_of(mailbox, &uids).await.expect("read"), wanted);
+        }
         store.forget(mailbox, &[keys[0].uid]).await.expect("forgotten");
         assert_eq!(store.known_keys(mailbox).await.expect("read").len(), 1199);
     }

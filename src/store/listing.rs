@@ -13,9 +13,21 @@ pub struct CachedListing {
     pub rows: Vec<CachedRow>,
     /// Seconds since 1970; set when it is stored.
     pub listed_at: i64,
+    /// When the mail server last named all of it, in seconds since 1970. Rows kept since then are
+    /// compared only; 0: they are not to be relied on.
+    pub full_at: i64,
 }
 
+/// How long a listing is relied on before the mail server is asked for all of it again: whatever
+/// has gone wrong with it, there or here, does not last.
+const RELIED_ON: i64 = 24 * 60 * 60;
+
 impl CachedListing {
+    /// Whether the mail server named all of it a short while ago.
+    pub fn is_fresh(&self) -> bool {
+        (0..RELIED_ON).contains(&now().saturating_sub(self.full_at))
+    }
+
     /// Whether this message had left the mailbox when it was listed. One that came later had not.
     pub fn had_lost(&self, uid: Uid) -> bool {
         let listed = |uid: &Uid| self.rows.binary_search_by_key(uid, |row| row.uid).is_ok();
@@ -46,7 +58,7 @@ impl Store {
     /// The cached listing; `None` if there is none, or none that can be read.
     pub async fn listing(&self, mailbox: MailboxId) -> Result<Option<CachedListing>> {
         let row = sqlx::query(
-            "SELECT listed_at, uid_next, highest_modseq, messages FROM listing WHERE mailbox = $1",
+            "SELECT listed_at, full_at, uid_next, highest_modseq, messages FROM listing WHERE mailbox = $1",
         )
         .bind(mailbox.0)
         .fetch_optional(&self.pool)
@@ -59,6 +71,7 @@ impl Store {
             highest_modseq: highest_modseq.map(i64::unsigned_abs),
             rows,
             listed_at: row.try_get("listed_at")?,
+            full_at: row.try_get("full_at")?,
         }))
     }
 
@@ -66,12 +79,14 @@ impl Store {
     pub async fn keep_listing(&self, mailbox: MailboxId, listing: &CachedListing) -> Result<()> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "INSERT INTO listing (mailbox, listed_at, uid_next, highest_modseq, messages) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (mailbox) DO UPDATE SET listed_at = excluded.listed_at, uid_next = excluded.uid_next, \
+            "INSERT INTO listing (mailbox, listed_at, full_at, uid_next, highest_modseq, messages) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (mailbox) DO UPDATE SET \
+             listed_at = excluded.listed_at, full_at = excluded.full_at, uid_next = excluded.uid_next, \
              highest_modseq = excluded.highest_modseq, messages = excluded.messages",
         )
         .bind(mailbox.0)
         .bind(now())
+        .bind(listing.full_at)
         .bind(listing.uid_next.map(|uid| i64::from(uid.get())))
         .bind(listing.highest_modseq.map(|modseq| i64::try_from(modseq).unwrap_or(i64::MAX)))
         .bind(encode(&listing.rows))
@@ -94,6 +109,15 @@ impl Store {
         let Some(mut listing) = self.listing(mailbox).await? else { return Ok(()) };
         listing.rows.retain(|row| uids.binary_search(&row.uid).is_err());
         self.keep_listing(mailbox, &listing).await
+    }
+
+    /// The next login lists anew: what a listing says was not so. Counted sizes stay.
+    pub async fn distrust_listing(&self, mailbox: MailboxId) -> Result<()> {
+        sqlx::query("UPDATE listing SET full_at = 0 WHERE mailbox = $1")
+            .bind(mailbox.0)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Empties the cache: the next logins list anew. Unique ids, hidden messages and what is

@@ -32,10 +32,12 @@ pub const WAY: &[Place] = &[
     Place::Fetch(2),
     Place::Fetch(3),
     Place::Fetch(4),
-    Place::Fetch(5),
     Place::Store,
     Place::Logout,
 ];
+
+/// What a login meets whose cached listing is not that of the mailbox: the new, and what has gone.
+pub const STALE: &[Place] = &[Place::Login, Place::Select, Place::Fetch(1), Place::Search, Place::Fetch(2)];
 
 /// What the update meets behind QUIT: the first look, the deed, the second look.
 pub fn update(policy: Policy) -> Vec<Moment> {
