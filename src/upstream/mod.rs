@@ -17,10 +17,11 @@ mod listing;
 mod quirks;
 mod response;
 mod rows;
+mod section;
 mod transfer;
 mod wire;
 
-pub use bodies::{Body, Fetched, Piece, Section};
+pub use bodies::{Flight, Piece};
 pub use connect::{Connector, SetupError};
 pub use control::Imap;
 pub use error::{Error, Result};
@@ -30,4 +31,5 @@ pub use listing::{Access, Mailbox, deleted_uids, live_uids, scan, select};
 pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};
 pub use response::{Capabilities, Code, Outcome, Status};
 pub use rows::{Extra, Row};
+pub use section::{Found, Lost, Request, Section};
 pub use transfer::{CopyUid, FolderStatus};
