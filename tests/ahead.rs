@@ -401,7 +401,7 @@ async fn faults_in_the_middle_are_healed() {
         Fault::Bye,
         Fault::Eof,
         Fault::Stall,
-        Fault::SplitEvery(1),
+        Fault::SplitEvery(61),
         Fault::TruncateLiteral(3),
         Fault::MissingRow,
         Fault::NoAfterRows(0),
@@ -528,10 +528,9 @@ async fn random(seed: u64, persona: Persona, steps: usize) {
             }
             19 => drop(client.ok("NOOP").await),
             20 => {
-                for number in 1..=10 {
-                    if !deleted[number] {
-                        stage.top(&mut client, number, 0).await;
-                    }
+                let kept = (1..=10).filter(|number| !deleted[*number]);
+                for number in kept {
+                    stage.top(&mut client, number, 0).await;
                 }
             }
             21 if rng.below(3) == 0 => {
