@@ -9,7 +9,7 @@ mod odd;
 use std::time::Duration;
 
 use imapsim::{Fault, Persona, Place, Server};
-use support::bridge::Settings;
+use support::bridge::{Bridge, Settings};
 use support::dovecot::PASSWORD;
 use support::local::Local;
 use support::mail::{Rng, assert_same, big, crlf, ordinary, split};
@@ -242,6 +242,51 @@ async fn large_messages_travel_alone_and_one_ahead() {
 }
 
 #[tokio::test]
+async fn what_a_client_leaves_for_its_size_is_not_asked_for() {
+    let large = |index: usize| index % 10 == 7;
+    let mail = (0..60).map(|index| big(if large(index) { 3 << 19 } else { 3000 }, index as u64));
+    let stage = Stage::new(mail.collect(), Persona::Dovecot, "").await;
+    let mut client = stage.login().await;
+    for index in (0..60).filter(|index| !large(*index)) {
+        stage.retr(&mut client, index + 1).await;
+    }
+    assert!(stage.fetches().len() <= 16, "{:#?}", stage.fetches());
+    assert!(stage.sim.connections() <= 2, "once, to learn it");
+    stage.retr(&mut client, 8).await;
+    client.quit().await;
+}
+
+/// What is on its way waits in the socket, not in memory, however much it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_does_not_grow_with_what_is_on_its_way() {
+    let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+    let message = big(4 << 20, 1);
+    for _ in 0..20 {
+        sim.append("alice", "INBOX", &message, &[]);
+    }
+    let settings = Settings::new(format!("imap://{}", sim.address()));
+    let bridge = Bridge::start(&settings.with("maildrop", "read_ahead = \"1 GiB\""));
+    let mut client = Pop3::connect(bridge.address()).await;
+    client.login("alice").await;
+    let mut body = Vec::new();
+    for number in 1..=20 {
+        client.ok(&format!("RETR {number}")).await;
+        body.clear();
+        client.body_until(&mut body, usize::MAX).await.expect("a body");
+        assert_eq!(body.len(), message.len());
+        if number == 10 {
+            // Time for the server to send what it can.
+            sleep(Duration::from_millis(300)).await;
+        }
+    }
+    client.quit().await;
+    assert!(sim.commands().iter().any(|line| line.contains(":20 (UID BODY.PEEK[])")));
+    // As in `hostile.rs`: a debug build has 17 MB of its own.
+    let peak = bridge.peak_kib();
+    assert!(peak < 30 * 1024, "{peak} KiB");
+}
+
+#[tokio::test]
 async fn what_is_large_and_in_vain_costs_the_connection() {
     let mail: Vec<Vec<u8>> = (0..6).map(|index| big(3 << 19, index)).collect();
     let stage = Stage::new(mail, Persona::Dovecot, "on_delete = \"expunge\"").await;
@@ -457,13 +502,20 @@ async fn odd_servers_are_understood() {
                 &format!("{oddity:?}: {number}"),
             );
         }
-        client.quit().await;
         let count = fetches.lock().expect("no panic").len();
         let most = match oddity {
             odd::Oddity::Chatty | odd::Oddity::Quoted | odd::Oddity::LateTags => 12,
             _ => 130,
         };
         assert!(count <= most, "{oddity:?}: {count} commands");
+        let mut rng = Rng::new(1);
+        let mut number = 1;
+        for _ in 0..300 {
+            number = if rng.below(5) == 0 { rng.below(100) + 1 } else { number % 100 + 1 };
+            let expected = odd::message(number as u32) + "\r\n";
+            assert_same(&client.retr(number).await, expected.as_bytes(), &format!("{oddity:?}: {number}"));
+        }
+        client.quit().await;
     }
 }
 

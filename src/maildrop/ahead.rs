@@ -9,6 +9,9 @@ use crate::upstream::Request;
 /// The most messages in the window: beyond it a round trip costs next to nothing.
 const MOST: usize = 64;
 
+/// How far behind the message that is being read they are looked for.
+const FAR: usize = 4 * MOST;
+
 /// What a header is taken to hold, to judge how much is on its way.
 const HEADER: u64 = 4096;
 
@@ -40,12 +43,16 @@ pub struct Window {
     /// Messages, the one that is being read among them.
     size: usize,
     last: Option<(What, usize)>,
+    /// The largest message that the client fetched whole.
+    largest: u64,
+    /// The client passes over what is as large as this, as far as it has shown.
+    too_large: u64,
 }
 
 impl Window {
     /// With a limit of zero nothing is ever asked for ahead.
     pub fn new(limit: u64) -> Self {
-        Self { limit, size: 1, last: None }
+        Self { limit, size: 1, last: None, largest: 0, too_large: u64::MAX }
     }
 
     /// What was on its way is lost: ask for less from here on.
@@ -55,35 +62,63 @@ impl Window {
 
     /// The client did something that is no sequence.
     pub fn leave(&mut self) {
-        *self = Self::new(self.limit);
+        self.size = 1;
+        self.last = None;
     }
 
     /// The client asks for the message at `index`: the messages that should be on their way
     /// behind it, in order, all from its folder. At least the next one, however large, once there
     /// is a sequence; else no more than the limit.
     pub fn request(&mut self, what: What, index: usize, listing: &Listing) -> Vec<Request> {
-        let in_line = self.last.is_some_and(|(before, last)| {
-            // What was marked deleted meanwhile is passed over.
-            let next = listing.next_from(last + 1);
-            before == what && next.is_some_and(|(number, _)| number.index() == index)
-        });
+        let in_line = self.is_next(what, index, listing);
+        if let Some(entry) = listing.at(index).filter(|_| what == What::Whole) {
+            self.largest = self.largest.max(entry.size.0);
+            if self.largest >= self.too_large {
+                self.too_large = u64::MAX;
+            }
+        }
         self.size = if in_line { (self.size * 2).min(MOST) } else { 1 };
         self.last = Some((what, index));
         let mut following = Vec::new();
         let mut octets = 0u64;
         let folder = listing.at(index).map(|entry| entry.folder);
         let mut from = index + 1;
-        while following.len() + 1 < self.size && self.limit > 0 {
-            let Some((number, entry)) = listing.next_from(from) else { break };
+        while following.len() + 1 < self.size && self.limit > 0 && from <= index + FAR {
+            let next = listing.next_from(from);
+            let Some((number, entry)) = next.filter(|(_, entry)| Some(entry.folder) == folder) else { break };
+            from = number.index() + 1;
+            if what == What::Whole && entry.size.0 >= self.too_large {
+                continue;
+            }
             let request = what.of(&entry);
             octets = octets.saturating_add(request.octets);
-            if Some(entry.folder) != folder || (octets > self.limit && !following.is_empty()) {
+            if octets > self.limit && !following.is_empty() {
                 break;
             }
             following.push(request);
-            from = number.index() + 1;
         }
         following
+    }
+
+    /// Whether the message at `index` is the next in line: what was marked deleted is passed over,
+    /// and what a client leaves where it is because it is large, as many can be told to.
+    fn is_next(&mut self, what: What, index: usize, listing: &Listing) -> bool {
+        let Some((before, last)) = self.last else { return false };
+        if before != what || index <= last {
+            return false;
+        }
+        let mut smallest = u64::MAX;
+        let mut from = last + 1;
+        while let Some((number, entry)) = listing.next_from(from).filter(|(number, _)| number.index() < index)
+        {
+            smallest = smallest.min(entry.size.0);
+            from = number.index() + 1;
+        }
+        let next = smallest >= self.too_large;
+        if what == What::Whole && smallest > self.largest {
+            self.too_large = self.too_large.min(smallest);
+        }
+        next
     }
 }
 
@@ -164,6 +199,20 @@ mod tests {
             listing.delete(number).expect("it is there");
         }
         assert_eq!(uids(&window.request(What::Whole, 3, &listing)), [6]);
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_client_is_not_asked_for() {
+        let listing = listing(&[10, 20, 30, 900, 20, 900, 10, 20, 950, 20, 10, 10]);
+        let mut window = Window::new(5000);
+        let mut ask = |index| uids(&window.request(What::Whole, index, &listing));
+        assert_eq!([ask(0), ask(1), ask(2)], [vec![], vec![3], vec![4, 5, 6]]);
+        assert!(ask(4).is_empty(), "it passed over 900 octets");
+        assert_eq!(ask(6), [8], "it did so again: a sequence");
+        assert_eq!(ask(7), [10, 11, 12], "without the large one");
+        assert_eq!(ask(9), [11, 12]);
+        assert!(ask(3).is_empty());
+        assert_eq!(ask(4), [6], "it fetched 900 octets");
     }
 
     #[test]

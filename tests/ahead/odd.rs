@@ -64,6 +64,7 @@ async fn speak(
     count: u32,
     log: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
     let mut socket = BufReader::new(socket);
     socket.write_all(b"* OK [CAPABILITY IMAP4rev1 UIDPLUS] ready\r\n").await?;
     let mut owed = String::new();
