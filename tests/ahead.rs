@@ -327,6 +327,26 @@ async fn a_session_may_end_in_the_middle() {
 }
 
 #[tokio::test]
+async fn a_session_may_end_in_the_middle_of_a_large_message() {
+    let mail: Vec<Vec<u8>> = (0..6).map(|index| big(3 << 19, index)).collect();
+    let stage = Stage::new(mail, Persona::Dovecot, "").await;
+    let mut client = stage.login().await;
+    for number in 1..=3 {
+        stage.retr(&mut client, number).await;
+    }
+    client.ok("RETR 4").await;
+    let mut body = Vec::new();
+    client.body_until(&mut body, 100_000).await.expect("octets");
+    client.abort();
+    while stage.sim.live_connections() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let messages = stage.sim.messages("alice", "INBOX");
+    let seen = messages.iter().filter(|message| message.flags.contains("\\Seen")).count();
+    assert_eq!(seen, 3);
+}
+
+#[tokio::test]
 async fn a_sequence_goes_on_in_the_next_folder() {
     let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
     let text = |folder: &str, index: usize| format!("Subject: {folder} {index}\r\n\r\n{index}\r\n");

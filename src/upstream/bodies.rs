@@ -193,6 +193,7 @@ impl Flight {
                     }
                     return Err(Error::Refused { command: "FETCH", status });
                 }
+                // What came before its end came in whole rows: a refusal takes nothing of it back.
                 Event::End { .. } => {}
             }
             if self.commands.is_empty() && self.row.is_none() {
@@ -256,7 +257,8 @@ impl Flight {
         Ok(())
     }
 
-    /// Reads all that is still to come if it is not over `most` octets; false if it is.
+    /// Reads all that is still to come if it is not over `most` octets; false if it is. Nothing of
+    /// it is used, so that how its commands end does not matter.
     pub async fn drain(&mut self, imap: &mut Imap, most: u64) -> Result<bool> {
         self.row = None;
         self.asked.clear();
