@@ -24,7 +24,8 @@
 //! `pop3::command` parses it; `session::transaction` asks the [`maildrop`], whose `reader` asks
 //! `upstream::bodies` for the message. Its literal comes through the framer, `upstream::wire`, in
 //! pieces; each goes through `pop3::multiline` to the client's socket before the next is read, so
-//! that the client's speed holds back the upstream's and no message is ever held whole.
+//! that the client's speed holds back the upstream's and no message is ever held whole. What
+//! `maildrop::ahead` expects to be wanted next is asked for meanwhile, and waits in the socket.
 
 pub mod activity;
 pub mod app;

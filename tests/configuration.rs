@@ -200,7 +200,6 @@ fn an_unknown_key_gets_the_nearest_known_one() {
 #[test]
 fn what_does_not_exist_yet_is_refused() {
     for lines in [
-        "[maildrop]\nread_ahead = \"1 MiB\"\n",
         "[[listener]]\naddress = \"127.0.0.1:1110\"\nproxy_protocol = true\n",
         "[[account]]\nlogin = \"scanner\"\npassword_hash = \"$argon2id$\"\n",
         "[admin]\naddress = \"127.0.0.1:8110\"\n",

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use toml::{Spanned, Value};
 
 use super::error::ConfigError;
-use super::maildrop::{Lock, Maildrop, OnDelete, OnRetrieve, Share, UniqueIdScheme, folder_name};
+use super::maildrop::{Lock, Maildrop, OnDelete, OnRetrieve, Share, Size, UniqueIdScheme, folder_name};
 use super::source::Source;
 
 /// `[maildrop]`, `[upstream.NAME.maildrop]` or an account's `maildrop`.
@@ -40,6 +40,8 @@ pub struct MaildropForm {
     #[serde(deserialize_with = "share")]
     max_new_share: Option<Share>,
     lock: Option<Lock>,
+    #[serde(deserialize_with = "size")]
+    read_ahead: Option<Size>,
 }
 
 impl MaildropForm {
@@ -69,6 +71,7 @@ impl MaildropForm {
             unique_id: self.unique_id.unwrap_or(base.unique_id),
             max_new_share: self.max_new_share.unwrap_or(base.max_new_share),
             lock: self.lock.unwrap_or(base.lock),
+            read_ahead: self.read_ahead.unwrap_or(base.read_ahead),
         };
         let [trash, archive, folders, on_delete] = places;
         let (key, target, place) = match layered.on_delete {
@@ -180,6 +183,12 @@ fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
             "{value} is no duration with its unit, like \"30d\"; \"0d\" is none"
         ))),
     }
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Size>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let size = value.as_str().unwrap_or_default().parse();
+    size.map(Some).map_err(|error| D::Error::custom(format!("{value} is {error}")))
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Share>, D::Error> {

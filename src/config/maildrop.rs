@@ -36,6 +36,8 @@ pub struct Maildrop {
     /// Behind a new UIDVALIDITY: a login to which more than this would look new is refused.
     pub max_new_share: Share,
     pub lock: Lock,
+    /// What may be asked for of the server before the program asks; zero: nothing.
+    pub read_ahead: Size,
 }
 
 impl Maildrop {
@@ -61,6 +63,7 @@ impl Default for Maildrop {
             unique_id: UniqueIdScheme::Popbridge,
             max_new_share: Share(10),
             lock: Lock::Exclusive,
+            read_ahead: Size(1024 * 1024),
         }
     }
 }
@@ -171,6 +174,40 @@ impl Lock {
     }
 }
 
+/// Octets, written with their unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+impl Size {
+    /// How many they are.
+    pub fn octets(self) -> u64 {
+        self.0
+    }
+}
+
+/// A text that is no [`Size`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no size with its unit, like \"1 MiB\": B, KiB, MiB or GiB; \"0 B\" is none")]
+pub struct NoSize;
+
+impl FromStr for Size {
+    type Err = NoSize;
+
+    fn from_str(text: &str) -> Result<Self, NoSize> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit.trim_start_matches(' ') {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return Err(NoSize),
+        };
+        let number: u64 = number.parse().map_err(|_| NoSize)?;
+        number.checked_mul(factor).map(Self).ok_or(NoSize)
+    }
+}
+
 /// A part of a whole in percent, 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(u8);
@@ -236,6 +273,36 @@ mod tests {
     fn what_is_no_share() {
         for text in ["", "%", "10", "101%", "256%", "+10%", "-1%", "2.5%", "10 %", " 10%", "10%%"] {
             assert_eq!(text.parse::<Share>(), Err(NoShare), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_their_unit() {
+        for (text, octets) in [
+            ("0 B", 0),
+            ("0B", 0),
+            ("1 KiB", 1024),
+            ("1MiB", 1 << 20),
+            ("3  GiB", 3 << 30),
+            ("18446744073709551615 B", u64::MAX),
+        ] {
+            assert_eq!(text.parse(), Ok(Size(octets)), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "1",
+            "MiB",
+            "1 mib",
+            "1 MB",
+            "1.5 MiB",
+            "-1 B",
+            "+1 B",
+            " 1 B",
+            "1 B ",
+            "18446744073709551615 KiB",
+        ] {
+            assert_eq!(text.parse::<Size>(), Err(NoSize), "{text}");
         }
     }
 

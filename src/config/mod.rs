@@ -17,7 +17,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use error::ConfigError;
-pub use maildrop::{Lock, Maildrop, NoShare, OnDelete, OnRetrieve, Share, UniqueIdScheme, folder_name};
+pub use maildrop::{
+    Lock, Maildrop, NoShare, NoSize, OnDelete, OnRetrieve, Share, Size, UniqueIdScheme, folder_name,
+};
 
 /// Everything that popbridge was told.
 #[derive(Debug, Clone)]

@@ -2,13 +2,26 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
+use super::ahead;
 use super::error::Error;
 use super::reader::Part;
-use crate::ids::UidValidity;
+use crate::ids::{Uid, UidValidity};
 use crate::secret::Secret;
 use crate::upstream::{
-    self, Access, Capabilities, Connector, Extra, FolderName, Imap, Known, Mailbox, Piece, Scanned,
+    self, Access, Capabilities, Connector, Extra, Flight, FolderName, Found, Imap, Known, Lost, Mailbox,
+    Piece, Request, Scanned, Section,
 };
+
+/// Up to here it is cheaper to read what is left than to connect again.
+pub const DRAIN: u64 = 256 * 1024;
+
+/// Commands on their way where each asks for one message: some servers mind many.
+const SINGLE_COMMANDS: usize = 8;
+
+/// How long what is on its way is waited for before a goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Whose mailbox on which server.
 #[derive(Clone)]
@@ -30,11 +43,39 @@ pub struct Place {
 }
 
 /// The connection, and what it takes to have another.
+///
+/// Messages may be on their way in it. Whoever uses it for something else goes through
+/// [`Link::connected`], which ends that first; only readers go through [`Link::fetch`].
 pub struct Link {
     account: Account,
     capabilities: Capabilities,
     imap: Option<Imap>,
     selected: Option<Selected>,
+    flight: Option<(Place, Flight)>,
+    singly: Singly,
+    /// Messages were asked for in vain since this was last looked at.
+    lost: bool,
+}
+
+/// Whether messages are asked for with one command each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Singly {
+    No,
+    /// Up to this one: a command for several was refused or fell short.
+    UpTo(Uid),
+    /// The server's rows come in an order of their own, or with the UID last.
+    Always,
+}
+
+/// What a reader asks for.
+#[derive(Debug)]
+pub struct Wanted {
+    pub request: Request,
+    pub section: Section,
+    /// What should be on its way behind it.
+    pub following: Vec<Request>,
+    /// What is larger has a command of its own.
+    pub alone_over: u64,
 }
 
 struct Selected {
@@ -55,7 +96,15 @@ impl Link {
     /// Connects and logs in; nothing is selected yet.
     pub async fn open(account: Account) -> Result<Self, Error> {
         let imap = login(&account).await?;
-        Ok(Self { account, capabilities: imap.capabilities().clone(), imap: Some(imap), selected: None })
+        Ok(Self {
+            account,
+            capabilities: imap.capabilities().clone(),
+            imap: Some(imap),
+            selected: None,
+            flight: None,
+            singly: Singly::No,
+            lost: false,
+        })
     }
 
     /// Whose connection it is.
@@ -139,8 +188,9 @@ impl Link {
         self.busy()
     }
 
-    /// A usable connection, whatever is selected.
+    /// A usable connection, whatever is selected; nothing is on its way in it.
     pub async fn connected(&mut self) -> Result<&mut Imap, Error> {
+        self.settle().await;
         let usable = match &mut self.imap {
             Some(imap) => imap.wire().is_ok_and(|wire| wire.check_idle().is_ok()),
             None => false,
@@ -165,8 +215,108 @@ impl Link {
 
     /// Lets go of a connection that is of no more use.
     pub fn drop_connection(&mut self) {
+        self.lost |= self.flight.take().is_some_and(|(_, flight)| flight.is_expecting());
         self.imap = None;
         self.selected = None;
+    }
+
+    /// Whether messages were asked for in vain since the last time.
+    pub fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Finds a message's first octets: among what is on its way, or asks for it. False if the
+    /// message is gone.
+    pub async fn fetch(&mut self, place: &Place, wanted: &Wanted) -> Result<bool, Error> {
+        let Wanted { request: Request { uid, .. }, section, .. } = *wanted;
+        let on_its_way = self
+            .flight
+            .as_ref()
+            .is_some_and(|(at, flight)| at == place && flight.section() == section && flight.expects(uid));
+        if !on_its_way {
+            self.imap(place).await?;
+            self.flight = Some((place.clone(), Flight::new(section)));
+        }
+        let singly = match self.singly {
+            Singly::No => false,
+            Singly::UpTo(last) => uid <= last,
+            Singly::Always => true,
+        };
+        let (flight, imap) = self.reading()?;
+        let mut requests = Vec::new();
+        if !on_its_way {
+            requests.push(wanted.request);
+        }
+        let behind: Vec<Request> = flight.behind(uid).collect();
+        requests.extend(ahead::refill(&behind, &wanted.following));
+        if singly {
+            requests.truncate(SINGLE_COMMANDS.saturating_sub(behind.len()));
+        }
+        if !requests.is_empty() {
+            flight.ask(imap, &ahead::groups(&requests, wanted.alone_over, singly)).await?;
+        }
+        let last = flight.behind(uid).last().map_or(uid, |request| request.uid);
+        let why = match flight.find(imap, uid, DRAIN).await? {
+            Found::Body => return Ok(true),
+            Found::Gone => return Ok(false),
+            Found::Lost(why) => why,
+        };
+        tracing::debug!(%uid, ?why, "asking for a message alone");
+        let there = self.fetch_alone(place, uid, section).await?;
+        match why {
+            Lost::LateUid => self.singly = Singly::Always,
+            // It was not gone, so the rows are out of order.
+            Lost::Order if there => self.singly = Singly::Always,
+            Lost::Ended if self.singly != Singly::Always => self.singly = Singly::UpTo(last),
+            Lost::Order | Lost::Ended | Lost::Distance => {}
+        }
+        Ok(there)
+    }
+
+    /// The same with a command of its own, and nothing on its way but this.
+    pub async fn fetch_alone(&mut self, place: &Place, uid: Uid, section: Section) -> Result<bool, Error> {
+        self.imap(place).await?;
+        self.flight = Some((place.clone(), Flight::new(section)));
+        let (flight, imap) = self.reading()?;
+        flight.ask(imap, &[&[Request { uid, octets: 0 }]]).await?;
+        match flight.find(imap, uid, 0).await? {
+            Found::Body => Ok(true),
+            Found::Gone => Ok(false),
+            // It cannot come in another order than alone.
+            Found::Lost(_) => Err(upstream::Error::Desynchronised.into()),
+        }
+    }
+
+    /// The next piece of the message that was found; `None` at its end.
+    pub async fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        let (flight, imap) = self.reading()?;
+        Ok(flight.next(imap).await?)
+    }
+
+    /// Octets of it that are still to come.
+    pub fn left(&self) -> u64 {
+        self.flight.as_ref().map_or(0, |(_, flight)| flight.left())
+    }
+
+    fn reading(&mut self) -> Result<(&mut Flight, &mut Imap), Error> {
+        match (&mut self.flight, &mut self.imap) {
+            (Some((_, flight)), Some(imap)) => Ok((flight, imap)),
+            _ => Err(upstream::Error::Desynchronised.into()),
+        }
+    }
+
+    /// Ends what is on its way: reads it if it is little, else gives up the connection.
+    async fn settle(&mut self) {
+        let Some((_, mut flight)) = self.flight.take() else { return };
+        self.lost |= flight.is_expecting();
+        if flight.to_come() <= DRAIN
+            && let Some(imap) = &mut self.imap
+            && let Ok(deadline) = imap.wire().map(|wire| wire.deadline())
+            && let Ok(Ok(true)) = timeout(deadline, flight.drain(imap, DRAIN)).await
+        {
+            return;
+        }
+        self.drop_connection();
     }
 
     /// The octets of a part; before the next one is asked for.
@@ -185,6 +335,9 @@ impl Link {
 
     /// Says goodbye, if the connection is in a state to do so.
     pub async fn close(mut self) {
+        if timeout(GOODBYE, self.settle()).await.is_err() {
+            return;
+        }
         if let Some(imap) = self.imap.take() {
             imap.logout().await;
         }

@@ -74,6 +74,11 @@ impl Listing {
         }
     }
 
+    /// The message at `index`, marked or not.
+    pub fn at(&self, index: usize) -> Option<Entry> {
+        self.slots.get(index).map(Slot::entry)
+    }
+
     /// Messages and octets that are not marked deleted (RFC 1939 §5, STAT).
     pub fn stat(&self) -> (usize, Octets) {
         let kept = || self.slots.iter().filter(|slot| !slot.deleted);

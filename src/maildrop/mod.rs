@@ -1,6 +1,7 @@
 //! The maildrop: a frozen view of one or several folders for one session, and what a session does
 //! with it.
 
+mod ahead;
 mod carry_out;
 mod error;
 mod folder;
@@ -43,9 +44,11 @@ use crate::config;
 use crate::ids::{MessageNumber, Uid};
 use crate::store::Store;
 use crate::upstream::FolderName;
+use ahead::{What, Window};
 use carry_out::Carried;
 use link::Link;
 use lock::{LockGuard, Turns};
+use reader::{Following, Top};
 use targets::Targets;
 use vault::Vault;
 
@@ -79,6 +82,7 @@ pub struct Maildrop {
     settings: Arc<config::Maildrop>,
     login: String,
     lock: Option<LockGuard>,
+    window: Window,
 }
 
 impl Maildrops {
@@ -124,6 +128,7 @@ impl Maildrops {
             Ok((plan, folders, listing)) => {
                 tracing::debug!(%login, messages = listing.count(), elapsed = ?started.elapsed(), "maildrop open");
                 let Self { store, turns, vault, targets, .. } = self.clone();
+                let window = Window::new(settings.read_ahead.octets());
                 Ok(Maildrop {
                     link,
                     folders,
@@ -136,6 +141,7 @@ impl Maildrops {
                     settings,
                     login,
                     lock,
+                    window,
                 })
             }
             Err(error) => {
@@ -206,15 +212,32 @@ impl Maildrop {
     /// Starts to send a message whole; its first octets are in hand when this returns.
     pub async fn retrieve(&mut self, number: MessageNumber) -> Result<Reader> {
         let entry = self.listing.get(number)?;
-        let reader = Reader::whole(&mut self.link, &self.folders[entry.folder].place, entry.uid).await;
-        self.heed(entry, reader).await
+        self.start(number, entry, What::Whole).await
     }
 
     /// Starts to send a message's header and its first `lines` lines.
     pub async fn top(&mut self, number: MessageNumber, lines: u32) -> Result<Reader> {
         let entry = self.listing.get(number)?;
+        match Top::of(&entry, lines) {
+            Top::All(what) => self.start(number, entry, what).await,
+            Top::Part { whole } => {
+                self.window.leave();
+                let place = &self.folders[entry.folder].place;
+                let reader = Reader::part(&mut self.link, place, &entry, lines, whole).await;
+                self.heed(entry, reader).await
+            }
+        }
+    }
+
+    /// Starts to send this of a message, and asks for what will probably be next.
+    async fn start(&mut self, number: MessageNumber, entry: Entry, what: What) -> Result<Reader> {
+        if self.link.take_lost() {
+            self.window.restart();
+        }
+        let requests = self.window.request(what, number.index(), &self.listing);
+        let following = Following { requests, alone_over: self.settings.read_ahead.octets() };
         let place = &self.folders[entry.folder].place;
-        let reader = Reader::top(&mut self.link, place, entry.uid, entry.size, lines).await;
+        let reader = Reader::start(&mut self.link, place, &entry, what, following).await;
         self.heed(entry, reader).await
     }
 

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::ahead::What;
 use super::error::Error;
-use super::link::{Link, Place};
-use crate::ids::{Octets, Uid};
-use crate::upstream::{self, Body, Code, Fetched, Piece, REST, Section};
+use super::link::{DRAIN, Link, Place, Wanted};
+use super::listing::Entry;
+use crate::upstream::{self, Code, Piece, REST, Request, Section};
 
 /// The first pause before a broken connection is tried again; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Up to here it is cheaper to read what is left than to connect again.
-const DRAIN: u64 = 256 * 1024;
 /// Messages up to this size are fetched whole for TOP: one round trip instead of two.
 const SMALL: u64 = 32 * 1024;
 /// What a line is taken to hold when a part of the text is asked for.
@@ -41,7 +40,9 @@ enum Stage {
 #[derive(Debug)]
 pub struct Reader {
     place: Place,
-    uid: Uid,
+    request: Request,
+    /// What is asked for with the first fetch, behind the message itself.
+    following: Option<Following>,
     /// One body from its first octet to its last, not header and text on their own.
     as_it_is: bool,
     stage: Stage,
@@ -51,44 +52,90 @@ pub struct Reader {
     repeated: u64,
     /// Octets that the fetch under way brought.
     fetched: u64,
-    body: Option<Body>,
+    /// A fetch is under way.
+    reading: bool,
     first: Option<Part>,
     since_progress: Instant,
     pause: Duration,
 }
 
-impl Reader {
-    /// The message whole (RETR); its first part is in hand when this returns.
-    pub async fn whole(link: &mut Link, place: &Place, uid: Uid) -> Result<Self, Error> {
-        Self::start(link, place, uid, Stage::Whole).await
-    }
+/// Messages that are read ahead.
+#[derive(Debug)]
+pub struct Following {
+    pub requests: Vec<Request>,
+    /// What is larger has a command of its own.
+    pub alone_over: u64,
+}
 
-    /// The header and at least `lines` lines (TOP): without the rest of a large body, where
-    /// there is a rest. All lines of a message, as fetchmail asks for them, are the message whole.
-    pub async fn top(
+/// How TOP asks for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Top {
+    /// This of it and nothing more, as of one message after another.
+    All(What),
+    /// More than is needed, or in two steps: not worth reading ahead.
+    Part { whole: bool },
+}
+
+impl Top {
+    /// The header and at least `lines` lines: without the rest of a large body, where there is a
+    /// rest. All lines of a message, as fetchmail asks for them, are the message whole.
+    pub fn of(entry: &Entry, lines: u32) -> Self {
+        // A line has two octets at the least; with this many, most messages are asked for whole.
+        if u64::from(lines) * 32 >= entry.size.0 {
+            Self::All(What::Whole)
+        } else if lines == 0 {
+            Self::All(What::Header)
+        } else {
+            Self::Part { whole: entry.size.0 <= SMALL }
+        }
+    }
+}
+
+impl Reader {
+    /// The message whole (RETR), or its header (TOP); its first part is in hand when this returns.
+    pub async fn start(
         link: &mut Link,
         place: &Place,
-        uid: Uid,
-        size: Octets,
-        lines: u32,
+        entry: &Entry,
+        what: What,
+        following: Following,
     ) -> Result<Self, Error> {
-        // A line has two octets at the least; with this many, most messages are asked for whole.
-        let all = u64::from(lines) * 32 >= size.0;
-        let whole = all || (lines > 0 && size.0 <= SMALL);
-        let stage = if whole { Stage::Whole } else { Stage::Header { then_lines: lines } };
-        Self::start(link, place, uid, stage).await
+        let stage = match what {
+            What::Whole => Stage::Whole,
+            What::Header => Stage::Header { then_lines: 0 },
+        };
+        Self::begin(link, place, what.of(entry), stage, Some(following)).await
     }
 
-    async fn start(link: &mut Link, place: &Place, uid: Uid, stage: Stage) -> Result<Self, Error> {
+    /// The header and at least `lines` lines (TOP).
+    pub async fn part(
+        link: &mut Link,
+        place: &Place,
+        entry: &Entry,
+        lines: u32,
+        whole: bool,
+    ) -> Result<Self, Error> {
+        let stage = if whole { Stage::Whole } else { Stage::Header { then_lines: lines } };
+        Self::begin(link, place, What::Whole.of(entry), stage, None).await
+    }
+
+    async fn begin(
+        link: &mut Link,
+        place: &Place,
+        request: Request,
+        stage: Stage,
+        following: Option<Following>,
+    ) -> Result<Self, Error> {
         let mut reader = Self {
             place: place.clone(),
-            uid,
+            request,
+            following,
             as_it_is: matches!(stage, Stage::Whole),
             stage,
             done: 0,
             repeated: 0,
             fetched: 0,
-            body: None,
+            reading: false,
             first: None,
             since_progress: Instant::now(),
             pause: FIRST_PAUSE,
@@ -114,13 +161,16 @@ impl Reader {
                 }
                 Err(error) => error,
             };
-            self.body = None;
+            self.reading = false;
+            if matches!(error, Error::Vanished) {
+                return Err(error);
+            }
             link.drop_connection();
             let may_pass = matches!(&error, Error::Upstream(error) if error.may_pass());
             if !may_pass || self.since_progress.elapsed() + self.pause > link.recovery() {
                 return Err(error);
             }
-            tracing::info!(%error, uid = %self.uid, at = self.done, "connecting again to go on with a message");
+            tracing::info!(%error, uid = %self.request.uid, at = self.done, "connecting again to go on with a message");
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
@@ -134,17 +184,13 @@ impl Reader {
     /// Ends before the end: what is left is read if it is little, else the connection is dropped.
     pub async fn stop(&mut self, link: &mut Link) {
         let mut left = DRAIN;
-        while let Some(body) = &mut self.body {
-            let next = match link.busy() {
-                Ok(imap) => body.next(imap).await,
-                Err(_) => return,
-            };
-            match next {
-                Ok(None) => return,
-                Ok(Some(_)) if body.left() <= left => left = body.left(),
+        while self.reading {
+            match link.piece().await {
+                Ok(None) => self.reading = false,
+                Ok(Some(_)) if link.left() <= left => left = link.left(),
                 Ok(Some(_)) | Err(_) => {
                     link.drop_connection();
-                    return;
+                    self.reading = false;
                 }
             }
         }
@@ -152,19 +198,26 @@ impl Reader {
 
     async fn step(&mut self, link: &mut Link) -> Result<Option<Part>, Error> {
         loop {
-            let Some(body) = &mut self.body else {
+            if !self.reading {
                 let Some(section) = self.section() else {
                     return Ok(None);
                 };
                 self.fetched = 0;
-                match Body::fetch(link.imap(&self.place).await?, self.uid, section).await? {
-                    Fetched::Body(body) => self.body = Some(body),
-                    Fetched::Gone => return Err(Error::Vanished),
+                let there = match self.following.take() {
+                    Some(Following { requests, alone_over }) => {
+                        let request = self.request;
+                        let wanted = Wanted { request, section, following: requests, alone_over };
+                        link.fetch(&self.place, &wanted).await?
+                    }
+                    None => link.fetch_alone(&self.place, self.request.uid, section).await?,
+                };
+                if !there {
+                    return Err(Error::Vanished);
                 }
-                continue;
-            };
-            let Some(piece) = body.next(link.busy()?).await? else {
-                self.body = None;
+                self.reading = true;
+            }
+            let Some(piece) = link.piece().await? else {
+                self.reading = false;
                 if let Some(part) = self.end_of_fetch() {
                     return Ok(Some(part));
                 }

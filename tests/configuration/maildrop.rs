@@ -42,6 +42,7 @@ fn the_defaults_are_what_they_are() {
         unique_id: UniqueIdScheme::Popbridge,
         max_new_share: "10%".parse().expect("a share"),
         lock: Lock::Exclusive,
+        read_ahead: "1 MiB".parse().expect("a size"),
     };
     assert_eq!(maildrop, expected);
 }
@@ -63,7 +64,8 @@ fn every_key_is_heard() {
          delete_grace = \"7d\"\n\
          unique_id = \"emailid\"\n\
          max_new_share = \"0%\"\n\
-         lock = \"shared\"\n",
+         lock = \"shared\"\n\
+         read_ahead = \"64 KiB\"\n",
     );
     let expected = Maildrop {
         folders: ["Work", "INBOX", "Entwürfe"].map(str::to_owned).to_vec(),
@@ -81,6 +83,7 @@ fn every_key_is_heard() {
         unique_id: UniqueIdScheme::EmailId,
         max_new_share: "0%".parse().expect("a share"),
         lock: Lock::Shared,
+        read_ahead: "64 KiB".parse().expect("a size"),
     };
     assert_eq!(maildrop, expected);
 }
@@ -163,7 +166,7 @@ fn a_separator_stands_in_no_login() {
 }
 
 #[test]
-fn shares_and_durations_have_their_form() {
+fn shares_durations_and_sizes_have_their_form() {
     for key in ["max_deletions_share", "max_new_share"] {
         for value in ["\"10\"", "\"101%\"", "\"2.5%\"", "\"ten\"", "10", "0.1"] {
             refused_in_each_layer(
@@ -184,6 +187,13 @@ fn shares_and_durations_have_their_form() {
             );
         }
     }
+    for value in ["\"1\"", "\"1 MB\"", "\"much\"", "1048576", "0"] {
+        refused_in_each_layer(
+            &format!("read_ahead = {value}"),
+            &[value, "is no size with its unit, like \"1 MiB\"", "\"0 B\" is none"],
+        );
+    }
+    assert_eq!(of_everyone("read_ahead = \"0 B\"").read_ahead.octets(), 0);
     assert_eq!(of_everyone("max_age = \"0s\"").max_age, Duration::ZERO);
     assert_eq!(of_everyone("delete_grace = \"0d\"").delete_grace, Duration::ZERO);
 }
