@@ -111,7 +111,10 @@ impl Report {
             (None, None) => "–".to_owned(),
         };
         let ratio = seconds.zip(peer.and_then(|peer| peer.median(|sample| sample.seconds)));
-        let ratio = show(ratio.map(|((_, own, _), peer)| own / peer), |ratio| format!("{ratio:.2}"));
+        let ratio = show(ratio.map(|((_, own, _), peer)| own / peer), |ratio| match ratio {
+            small if small < 0.1 => format!("{small:.3}"),
+            _ => format!("{ratio:.2}"),
+        });
         let mebi = |kib: f64| format!("{:.1} MB", kib * 1024.0 / 1e6);
         let per_kib = |kib: f64| match row.work {
             Work::Idle { .. } => format!("{:.0} KB a session", kib * 1.024),
