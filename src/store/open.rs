@@ -90,7 +90,6 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "mailboxes, hidden messages, counted sizes", include_str!("migrations/0001.sql")),
         migration(2, "listings, unique ids, deletions", include_str!("migrations/0002.sql")),
-        migration(3, "how far listings are relied on", include_str!("migrations/0003.sql")),
     ])
 }
 

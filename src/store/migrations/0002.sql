@@ -13,7 +13,9 @@ CREATE TABLE listing (
     listed_at BIGINT NOT NULL,
     uid_next BIGINT,
     highest_modseq BIGINT,
-    messages BLOB NOT NULL
+    messages BLOB NOT NULL,
+    -- When the mail server last named all of them; 0: it must be asked to.
+    full_at BIGINT NOT NULL DEFAULT 0
 );
 
 -- Where a message was first seen, when that was under another UIDVALIDITY or another UID: its
@@ -93,6 +95,7 @@ CREATE TABLE renumbering (
     accepted BIGINT NOT NULL,
     PRIMARY KEY (upstream, username, folder)
 );
+
 -- UIDVALIDITY values that a mailbox has left, and how often: when one comes back, its UIDs may mean
 -- other messages than those that had them first.
 CREATE TABLE left_validity (
