@@ -91,10 +91,13 @@ pub async fn assign_unique_ids(
     }
     new.sort_unstable();
     new.dedup_by_key(|(uid, _)| *uid);
+    if new.is_empty() {
+        return Ok(new);
+    }
     // A message may be in a folder twice; the second one has an id of its own.
-    let mut taken = std::collections::HashSet::new();
+    let mut taken = ids.assigned();
     for (uid, text) in &mut new {
-        if !taken.insert(text.clone()) || ids.has_assigned(text) {
+        if !taken.insert(text.clone()) {
             *text = ids.of(*uid).to_string();
         }
     }

@@ -27,7 +27,7 @@ pub enum Unsuited {
     #[error(
         "on_delete = \"{0}\" would move messages to the folder that they are in; use \"expunge\" or \"hide\" there"
     )]
-    OntoItself(&'static str),
+    OntoItself(Action),
     #[error("on this mail server \"expunge\" only archives, so nothing would be removed; use \"trash\"")]
     ExpungeArchives,
     #[error("this mail server removes at once what is flagged \\Deleted; use \"trash\" or \"hide\"")]
@@ -107,9 +107,7 @@ impl Plan {
             _ if read_only => Err(Unsuited::ReadOnly),
             // There the flag is the removal.
             Action::Flag if auto_expunges(capabilities, server_id) => Err(Unsuited::AutoExpunge),
-            _ if self.target.as_ref() == Some(folder) => {
-                Err(Unsuited::OntoItself(if self.action == Action::Trash { "trash" } else { "archive" }))
-            }
+            _ if self.target.as_ref() == Some(folder) => Err(Unsuited::OntoItself(self.action)),
             Action::Trash | Action::Archive | Action::Flag | Action::Expunge => Ok(()),
         }
     }

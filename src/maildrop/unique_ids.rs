@@ -1,5 +1,6 @@
 //! The unique ids of a folder's messages (RFC 1939 §7, UIDL): derived, with stored exceptions.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::Result;
@@ -94,9 +95,9 @@ impl UniqueIds {
         uids.iter().filter(missing).copied().collect()
     }
 
-    /// Whether `text` is assigned to a message here.
-    pub fn has_assigned(&self, text: &str) -> bool {
-        self.assigned.iter().any(|(_, assigned)| assigned == text)
+    /// The texts that are assigned to messages here.
+    pub fn assigned(&self) -> HashSet<String> {
+        self.assigned.iter().map(|(_, text)| text.clone()).collect()
     }
 
     /// Messages whose numbers may have named others: a UIDVALIDITY has come back, as after a restore
