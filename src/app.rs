@@ -14,13 +14,15 @@ use crate::server::{CertificateError, Certificates, Listener, Permits};
 use crate::session::Context;
 use crate::shutdown::{self, Trigger};
 use crate::store::{self, Store};
-use crate::upstream::{Connector, SetupError};
+use crate::upstream::{Connector, NoRandom, Pool, SetupError};
 
 /// Why the bridge cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Upstream(#[from] SetupError),
+    #[error(transparent)]
+    Random(#[from] NoRandom),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
@@ -38,6 +40,7 @@ pub struct App {
     trigger: Trigger,
     certificates: Option<Arc<Certificates>>,
     deletions_kept: Duration,
+    pool: Pool,
 }
 
 impl App {
@@ -61,16 +64,17 @@ impl App {
         }
         let (trigger, shutdown) = shutdown::channel();
         let permits = Permits::new(&config.limits);
+        let pool = Pool::new(config.limits.kept_connections)?;
         let context = Arc::new(Context {
             accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
-            maildrops: Maildrops::new(store, config.limits.preempt_after),
+            maildrops: Maildrops::new(store, pool.clone(), config.limits.preempt_after),
             security: config.security,
             limits: config.limits,
             shutdown,
         });
         let deletions_kept = config.deletions_kept;
-        Ok(Self { context, listeners, addresses, permits, trigger, certificates, deletions_kept })
+        Ok(Self { context, listeners, addresses, permits, trigger, certificates, deletions_kept, pool })
     }
 
     /// Where the listeners listen, in the configuration's order.
@@ -81,6 +85,11 @@ impl App {
     /// What clients see, to be read again after a renewal; `None` without TLS.
     pub fn certificates(&self) -> Option<Arc<Certificates>> {
         self.certificates.clone()
+    }
+
+    /// The upstream connections.
+    pub fn pool(&self) -> Pool {
+        self.pool.clone()
     }
 
     /// Serves until `stop` resolves; then lets nobody in, gives sessions their grace period and

@@ -316,9 +316,7 @@ async fn a_session_may_end_in_the_middle() {
         } else {
             client.abort();
         }
-        while stage.sim.live_connections() > 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
+        stage.bridge.settled(0).await;
         let messages = stage.sim.messages("alice", "INBOX");
         let seen = messages.iter().filter(|message| message.flags.contains("\\Seen")).count();
         assert_eq!(seen, 10, "quits: {quits}");
@@ -338,9 +336,7 @@ async fn a_session_may_end_in_the_middle_of_a_large_message() {
     let mut body = Vec::new();
     client.body_until(&mut body, 100_000).await.expect("octets");
     client.abort();
-    while stage.sim.live_connections() > 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    stage.bridge.settled(0).await;
     let messages = stage.sim.messages("alice", "INBOX");
     let seen = messages.iter().filter(|message| message.flags.contains("\\Seen")).count();
     assert_eq!(seen, 3);

@@ -79,10 +79,7 @@ impl Stage {
             }
         }
         client.quit().await;
-        // The messages' keys are learnt before it says goodbye.
-        while sim.live_connections() > 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
+        bridge.settled(0).await;
         let folder = bridge.stop().await;
         if story == Story::Due {
             sleep(Duration::from_millis(1100)).await;

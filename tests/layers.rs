@@ -40,6 +40,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("anyhow", &["cli/"]),
     ("rpassword", &["cli/"]),
+    ("ring", &["upstream/proof.rs"]),
+    ("subtle", &["upstream/proof.rs"]),
     ("serde_json", &["cli/"]),
     ("sha2", &["fingerprint.rs", "maildrop/unique_id.rs"]),
     ("toml", &["config/"]),

@@ -49,7 +49,7 @@ async fn keep_their_ids(object_ids: bool, cleared: bool) {
         client.ok(&format!("DELE {number}")).await;
     }
     client.quit().await;
-    wait_learnt(&sim, bridge.folder(), MESSAGES).await;
+    wait_learnt(&bridge, MESSAGES).await;
     let folder = bridge.stop().await;
     let bridge = Local::start_in(&settings, folder).await;
     let before = ids(&bridge, "alice").await;
@@ -77,7 +77,7 @@ async fn keep_their_ids(object_ids: bool, cleared: bool) {
             (5 * (round + 1), MESSAGES - 6 + 5 * (round + 1)),
             "hidden is hidden"
         );
-        wait_until_closed(&sim).await;
+        bridge.settled(0).await;
     }
 
     // Neither a restart nor a lost cache changes any.
@@ -107,7 +107,7 @@ async fn changes_in_a_row_and_a_value_that_comes_back() {
         client.ok(&format!("DELE {number}")).await;
     }
     client.quit().await;
-    wait_learnt(&sim, bridge.folder(), 60).await;
+    wait_learnt(&bridge, 60).await;
     let mut before = ids(&bridge, "alice").await;
     // What is removed now must not give its id to anything.
     for uid in [7, 8, 9, 60] {
@@ -116,12 +116,12 @@ async fn changes_in_a_row_and_a_value_that_comes_back() {
         sim.remove("alice", "INBOX", uid);
     }
     assert_eq!(ids(&bridge, "alice").await, before);
-    wait_learnt(&sim, bridge.folder(), 56).await;
+    wait_learnt(&bridge, 56).await;
     sim.renumber_shuffled("alice", "INBOX", 1);
     sim.change_uid_validity("alice", "INBOX");
     assert_eq!(ids(&bridge, "alice").await, before);
     for round in 0..3 {
-        wait_until_closed(&sim).await;
+        bridge.settled(0).await;
         for new in 0..4 {
             sim.append("alice", "INBOX", &message(100 + 10 * round + new, Kind::Plain), &[]);
         }
@@ -138,7 +138,7 @@ async fn changes_in_a_row_and_a_value_that_comes_back() {
             assert!(!ever.contains(id), "{id} was another's");
         }
         ever.extend(after.values().flatten().cloned());
-        wait_until_closed(&sim).await;
+        bridge.settled(0).await;
         sim.change_uid_validity("alice", "INBOX");
         before = ids(&bridge, "alice").await;
         assert_eq!(before, after);
@@ -151,6 +151,8 @@ async fn too_much_that_looks_new_is_refused_until_accepted() {
     let sim = full().await;
     let account = "login = \"scanner\"\nusername = \"alice\"\nmaildrop = { on_delete = \"hide\" }";
     let settings = settings(&sim, "on_delete = \"trash\"\ndelete_grace = \"1h\"").with("[account]", account);
+    // What it learns behind QUIT is learnt when it hangs up.
+    let settings = settings.with("upstream.home", "keep_alive = \"0s\"");
     let bridge = Bridge::start(&settings);
     let folder = bridge.configuration().parent().expect("in a folder").to_owned();
     let before = ids_at(bridge.address(), "alice").await;
@@ -160,7 +162,7 @@ async fn too_much_that_looks_new_is_refused_until_accepted() {
         client.ok(&format!("DELE {number}")).await;
         client.quit().await;
     }
-    wait_learnt(&sim, &folder, MESSAGES).await;
+    until("the bridge hangs up", || sim.live_connections() == 0).await;
     // A fifth of them have other headers now.
     for stored in sim.messages("alice", "INBOX").into_iter().skip(100).take(MESSAGES / 5) {
         sim.remove("alice", "INBOX", stored.uid);
@@ -254,7 +256,7 @@ async fn unlearnt_session(sim: &Server, bridge: &Local) -> BTreeSet<String> {
     // The first FETCH was the listing.
     sim.fault_times(Place::Fetch(2), Fault::No(None), usize::MAX);
     client.quit().await;
-    wait_until_closed(sim).await;
+    bridge.settled(0).await;
     sim.clear_faults();
     assert_eq!(database(bridge.folder()).numbers("SELECT COUNT(*), 0, 0 FROM message_key").await[0], 0);
     shown
@@ -270,9 +272,9 @@ async fn pending_deletions_are_dropped_and_the_trail_says_so() {
         let mut client = login(&bridge, "alice").await;
         client.ok("DELE 1").await;
         client.quit().await;
-        wait_learnt(&sim, bridge.folder(), 20).await;
+        wait_learnt(&bridge, 20).await;
         assert_eq!(count(&ids(&bridge, "alice").await), 19, "{policy}");
-        wait_until_closed(&sim).await;
+        bridge.settled(0).await;
         sim.renumber_shuffled("alice", "INBOX", 5);
         assert_eq!(count(&ids(&bridge, "alice").await), 20, "{policy}");
         let store = store(bridge.folder()).await;
@@ -294,7 +296,7 @@ async fn a_twin_that_had_gone_does_not_lend_its_id() {
     let uids = [0, 1].map(|_| sim.append("alice", "INBOX", &twin, &[]));
     let bridge = Local::start(&settings(&sim, "").with("[account]", account)).await;
     login(&bridge, "alice").await.quit().await;
-    wait_learnt(&sim, bridge.folder(), 6).await;
+    wait_learnt(&bridge, 6).await;
     sim.remove("alice", "INBOX", uids[0]);
     // This session sees that it has gone, and has not come to its end.
     let mut client = login(&bridge, "alice").await;
@@ -314,7 +316,7 @@ async fn two_logins_at_once_at_a_mailbox_made_anew() {
     let account = "login = \"scanner\"\nusername = \"alice\"";
     let bridge = Local::start(&settings(&sim, "").with("[account]", account)).await;
     let before = ids(&bridge, "alice").await;
-    wait_learnt(&sim, bridge.folder(), 30).await;
+    wait_learnt(&bridge, 30).await;
     sim.renumber_shuffled("alice", "INBOX", 4);
     // The first one's headers come late: the other one waits for its turn, and finds all done.
     let headers = headers_fetched(&sim);
@@ -342,7 +344,7 @@ async fn two_logins_at_once_at_a_mailbox_made_anew() {
     let mut slow = slow.await.expect("the slow one logs in as well");
     assert_eq!(slow.uidl().await.len(), 30);
     slow.quit().await;
-    wait_until_closed(&sim).await;
+    bridge.settled(0).await;
     let mut quick = login(&bridge, "scanner").await;
     assert_eq!(quick.uidl().await, ids_then[..30], "hidden is hidden");
     quick.quit().await;
@@ -450,14 +452,9 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// What a session learns behind QUIT it learns before it says goodbye.
-async fn wait_until_closed(sim: &Server) {
-    until("sessions end", || sim.live_connections() == 0).await;
-}
-
-async fn wait_learnt(sim: &Server, folder: &Path, messages: usize) {
-    wait_until_closed(sim).await;
-    let known = database(folder).numbers("SELECT COUNT(*), 0, 0 FROM message_key").await[0];
+async fn wait_learnt(bridge: &Local, messages: usize) {
+    bridge.settled(0).await;
+    let known = database(bridge.folder()).numbers("SELECT COUNT(*), 0, 0 FROM message_key").await[0];
     assert_eq!(known, messages as i64);
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use imapsim::{Persona, Server};
 use support::bridge::Settings;
@@ -48,13 +48,6 @@ async fn ids(bridge: &Local) -> Vec<String> {
     ids
 }
 
-/// Until the session's end is over: by then the messages' keys are learnt.
-async fn settled(sim: &Server) {
-    while sim.live_connections() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn only_unseen_shows_what_nobody_has_read() {
     let sim = sim(Persona::Dovecot, 3).await;
@@ -89,10 +82,10 @@ async fn newest_lets_nothing_older_come_back_behind_a_new_uidvalidity() {
     let sim = sim(Persona::Dovecot, 4).await;
     let bridge = Local::start(&settings(&sim, "newest = 2")).await;
     assert_eq!(shown(&bridge, "alice").await, ["3", "4"]);
-    settled(&sim).await;
+    bridge.settled(0).await;
     sim.change_uid_validity("alice", "INBOX");
     assert_eq!(shown(&bridge, "alice").await, ["3", "4"]);
-    settled(&sim).await;
+    bridge.settled(0).await;
     sim.remove("alice", "INBOX", 4);
     sim.change_uid_validity("alice", "INBOX");
     assert_eq!(shown(&bridge, "alice").await, ["3"]);
@@ -186,13 +179,13 @@ async fn the_servers_own_ids_outlive_uidvalidity_and_the_state() {
         let lines = format!("unique_id = \"{scheme}\"");
         let bridge = Local::start(&settings(&sim, &lines)).await;
         let before = ids(&bridge).await;
-        settled(&sim).await;
+        bridge.settled(0).await;
         sim.change_uid_validity("alice", "INBOX");
         assert_eq!(ids(&bridge).await, before, "{scheme}: behind a new UIDVALIDITY");
         let folder = bridge.stop().await;
         let bridge = Local::start(&settings(&sim, &lines)).await;
         assert_eq!(ids(&bridge).await, before, "{scheme}: without the state");
-        settled(&sim).await;
+        bridge.settled(0).await;
         drop(folder);
         sim.renumber_shuffled("alice", "INBOX", 7);
         let mut after = ids(&bridge).await;

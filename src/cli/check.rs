@@ -188,7 +188,8 @@ async fn suited(
     imap: &mut Imap,
     folders: &[(FolderName, bool)],
 ) -> Result<(), maildrop::Error> {
-    let plan = maildrop::plan(settings, imap, None).await?;
+    let target = maildrop::target(settings, imap).await?;
+    let plan = maildrop::plan(settings, imap.capabilities(), target)?;
     for (folder, read_only) in folders {
         plan.suits(folder, *read_only, imap.capabilities(), imap.server_id())?;
     }

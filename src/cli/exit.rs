@@ -59,7 +59,7 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Upstream(_) | StartError::Certificate(_) => CONFIG,
             StartError::Store(_) => CANNOT_CREATE,
-            StartError::Listen { .. } => UNAVAILABLE,
+            StartError::Listen { .. } | StartError::Random(_) => UNAVAILABLE,
         };
         Self::new(code, error)
     }

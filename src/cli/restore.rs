@@ -14,7 +14,7 @@ use super::trail;
 use crate::auth::Route;
 use crate::maildrop::{self, Account, Restored};
 use crate::store::{Deletion, State, Store};
-use crate::upstream::{self, Connector, Outcome};
+use crate::upstream::{self, Connector, Outcome, Pool};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -131,17 +131,22 @@ async fn restore(
         }),
         false => None,
     };
-    maildrop::restore(store, account, route.maildrop.unique_id, picked).await.map_err(|error| match error {
-        maildrop::Error::Upstream(upstream::Error::Login(status)) if status.outcome == Outcome::No => {
-            let error = anyhow::anyhow!(
-                "nothing was restored: {} does not let {} in with this password: {status}",
-                route.upstream.name,
-                route.username
-            );
-            Failure::new(exit::NO_PERMISSION, error)
+    let pool = Pool::new(0).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
+    maildrop::restore(store, &pool, account, route.maildrop.unique_id, picked).await.map_err(|error| {
+        match error {
+            maildrop::Error::Upstream(upstream::Error::Login(status)) if status.outcome == Outcome::No => {
+                let error = anyhow::anyhow!(
+                    "nothing was restored: {} does not let {} in with this password: {status}",
+                    route.upstream.name,
+                    route.username
+                );
+                Failure::new(exit::NO_PERMISSION, error)
+            }
+            maildrop::Error::Store(error) => error.into(),
+            error => {
+                Failure::new(exit::UNAVAILABLE, anyhow::Error::new(error).context("nothing was restored"))
+            }
         }
-        maildrop::Error::Store(error) => error.into(),
-        error => Failure::new(exit::UNAVAILABLE, anyhow::Error::new(error).context("nothing was restored")),
     })
 }
 

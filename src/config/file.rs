@@ -10,7 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::{Spanned, Value};
 
-use super::layer::{MaildropForm, layer};
+use super::layer::{MaildropForm, duration_or_zero, layer};
 use super::{ListenerTls, PlaintextLogin};
 
 #[derive(Deserialize)]
@@ -70,6 +70,7 @@ impl Default for SecurityForm {
 pub struct LimitsForm {
     pub sessions: Spanned<usize>,
     pub sessions_per_address: Spanned<usize>,
+    pub kept_connections: usize,
     #[serde(deserialize_with = "duration")]
     pub login_timeout: Duration,
     #[serde(deserialize_with = "duration")]
@@ -85,6 +86,7 @@ impl Default for LimitsForm {
         Self {
             sessions: Spanned::new(0..0, 1024),
             sessions_per_address: Spanned::new(0..0, 32),
+            kept_connections: 512,
             login_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(600),
             preempt_after: Duration::from_secs(30),
@@ -107,6 +109,10 @@ pub struct UpstreamForm {
     pub timeout: Duration,
     #[serde(default = "one_minute", deserialize_with = "duration")]
     pub recovery: Duration,
+    #[serde(default = "five_minutes", deserialize_with = "waiting")]
+    pub keep_alive: Duration,
+    #[serde(default = "two")]
+    pub connections_per_account: Spanned<usize>,
     #[serde(default, deserialize_with = "layer")]
     pub maildrop: MaildropForm,
 }
@@ -142,9 +148,22 @@ fn one_minute() -> Duration {
     Duration::from_secs(60)
 }
 
+fn five_minutes() -> Duration {
+    Duration::from_secs(5 * 60)
+}
+
+fn two() -> Spanned<usize> {
+    Spanned::new(0..0, 2)
+}
+
 /// A duration with its unit: `"10m"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     not_zero(deserializer, "10m", "a duration of 0 would end everything at once")
+}
+
+/// How long something may wait; not at all, with `"0s"`.
+fn waiting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Ok(duration_or_zero(deserializer)?.unwrap_or_default())
 }
 
 /// How long something is kept: `"90d"`.

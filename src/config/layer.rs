@@ -173,7 +173,7 @@ fn separator<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String
 }
 
 /// A duration with its unit, as `"30d"`; `"0d"` is none.
-fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     // humantime takes a bare "0"; here every duration has its unit.
     let text = value.as_str().filter(|text| *text != "0");

@@ -143,6 +143,8 @@ pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 pub struct Limits {
     pub sessions: usize,
     pub sessions_per_address: usize,
+    /// Upstream connections that wait for their next session, at most.
+    pub kept_connections: usize,
     /// From the connection to the successful login.
     pub login_timeout: Duration,
     /// RFC 1939 §3 wants at least ten minutes.
@@ -168,6 +170,9 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long a message that broke off is tried again.
     pub recovery: Duration,
+    /// How long a connection waits for the account's next session; zero: it does not.
+    pub keep_alive: Duration,
+    pub connections_per_account: usize,
     /// For its logins that have no [`Account`].
     pub maildrop: Arc<Maildrop>,
 }

@@ -114,6 +114,7 @@ fn limits(source: &Source<'_>, form: LimitsForm) -> Result<Limits, ConfigError> 
     Ok(Limits {
         sessions: form.sessions.into_inner(),
         sessions_per_address: form.sessions_per_address.into_inner(),
+        kept_connections: form.kept_connections,
         login_timeout: form.login_timeout,
         idle_timeout: form.idle_timeout,
         preempt_after: form.preempt_after,
@@ -205,6 +206,10 @@ fn upstream(
         Some(template) => username_template(source, template)?,
         None => UsernameTemplate("{login}".to_owned()),
     };
+    let connections = form.connections_per_account;
+    if *connections.get_ref() == 0 {
+        return Err(source.at(&connections.span(), "0 would let nobody in: at least 1"));
+    }
     Ok(Upstream {
         name,
         host,
@@ -215,6 +220,8 @@ fn upstream(
         ca_certificate: form.ca_certificate.map(|path| source.path(path)),
         timeout: form.timeout,
         recovery: form.recovery,
+        keep_alive: form.keep_alive,
+        connections_per_account: connections.into_inner(),
         maildrop: Arc::new(form.maildrop.over(everyone, source)?),
     })
 }

@@ -44,8 +44,19 @@ pub async fn scan(
 ) -> Result<Scanned, Error> {
     let extra = Extra { flags: settings.only_unseen, internal_date: !settings.max_age.is_zero() };
     // Flags change, and dates are not kept.
-    let known = if extra == Extra::default() { known(link, store, folder).await? } else { None };
-    link.scan(folder, access, extra, known).await
+    let cacheable = extra == Extra::default();
+    let has_waited = link.is_resting();
+    let cached = if cacheable { known(link, store, folder).await? } else { None };
+    match link.scan(folder, access, extra, cached).await {
+        // It was dead, or the server would have no more of it.
+        Err(error) if has_waited => {
+            tracing::debug!(login = %link.account().login, %error, "a connection that waited is replaced");
+            link.drop_connection();
+            let cached = if cacheable { known(link, store, folder).await? } else { None };
+            link.scan(folder, access, extra, cached).await
+        }
+        scanned => scanned,
+    }
 }
 
 /// What the cache can prove something with.

@@ -11,7 +11,7 @@ use crate::ids::{Uid, UidValidity};
 use crate::secret::Secret;
 use crate::upstream::{
     self, Access, Capabilities, Connector, Extra, Flight, FolderName, Found, Imap, Known, Lost, Mailbox,
-    Piece, Request, Scanned, Section,
+    Piece, Pool, Request, Scanned, Section, Slot,
 };
 
 /// Up to here it is cheaper to read what is left than to connect again.
@@ -48,6 +48,7 @@ pub struct Place {
 /// [`Link::connected`], which ends that first; only readers go through [`Link::fetch`].
 pub struct Link {
     account: Account,
+    slot: Slot,
     capabilities: Capabilities,
     imap: Option<Imap>,
     selected: Option<Selected>,
@@ -93,11 +94,12 @@ impl Selected {
 }
 
 impl Link {
-    /// Connects and logs in; nothing is selected yet.
-    pub async fn open(account: Account) -> Result<Self, Error> {
-        let imap = login(&account).await?;
+    /// A connection that is logged in, new or one that waited; nothing is selected yet.
+    pub async fn open(pool: &Pool, account: Account) -> Result<Self, Error> {
+        let (slot, imap) = pool.open(&account.connector, &account.username, &account.password).await?;
         Ok(Self {
             account,
+            slot,
             capabilities: imap.capabilities().clone(),
             imap: Some(imap),
             selected: None,
@@ -105,6 +107,11 @@ impl Link {
             singly: Singly::No,
             lost: false,
         })
+    }
+
+    /// Whether the connection has waited, so that nobody knows if it is still alive.
+    pub fn is_resting(&self) -> bool {
+        self.imap.as_ref().is_some_and(Imap::is_resting)
     }
 
     /// Whose connection it is.
@@ -121,7 +128,12 @@ impl Link {
         known: Option<Known>,
     ) -> Result<Scanned, Error> {
         let with_known = known.is_some();
-        let mut scanned = upstream::scan(self.unselected().await?, folder, access, extra, known).await;
+        let imap = match &mut self.imap {
+            // The selection wakes it.
+            Some(imap) if imap.is_resting() => imap,
+            _ => self.unselected().await?,
+        };
+        let mut scanned = upstream::scan(imap, folder, access, extra, known).await;
         // What only this server gets wrong about the shorter way must not keep everybody out.
         if with_known && let Err(upstream::Error::Protocol(reason)) = &scanned {
             tracing::warn!(login = %self.account.login, %folder, reason, "the folder is listed in full");
@@ -192,12 +204,15 @@ impl Link {
     pub async fn connected(&mut self) -> Result<&mut Imap, Error> {
         self.settle().await;
         let usable = match &mut self.imap {
-            Some(imap) => imap.wire().is_ok_and(|wire| wire.check_idle().is_ok()),
+            Some(imap) => {
+                imap.wake().await.is_ok() && imap.wire().is_ok_and(|wire| wire.check_idle().is_ok())
+            }
             None => false,
         };
         if !usable {
             self.drop_connection();
-            self.imap = Some(login(&self.account).await?);
+            let Account { connector, username, password, .. } = &self.account;
+            self.imap = Some(self.slot.log_in(connector, username, password).await?);
         }
         self.busy()
     }
@@ -333,13 +348,14 @@ impl Link {
         }
     }
 
-    /// Says goodbye, if the connection is in a state to do so.
+    /// Lets the connection wait for the next session, if it is in a state to do so.
     pub async fn close(mut self) {
         if timeout(GOODBYE, self.settle()).await.is_err() {
             return;
         }
+        let keep_alive = self.account.connector.upstream().keep_alive;
         if let Some(imap) = self.imap.take() {
-            imap.logout().await;
+            self.slot.keep(imap, keep_alive).await;
         }
     }
 
@@ -350,16 +366,5 @@ impl Link {
             validity: mailbox.validity,
             read_only: mailbox.read_only,
         });
-    }
-}
-
-async fn login(account: &Account) -> Result<Imap, Error> {
-    let mut imap = Imap::open(&account.connector).await?;
-    match imap.login(&account.username, &account.password).await {
-        Ok(()) => Ok(imap),
-        Err(error) => {
-            imap.logout().await;
-            Err(error.into())
-        }
     }
 }

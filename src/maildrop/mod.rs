@@ -32,7 +32,7 @@ pub use folder::Folder;
 pub use link::Account;
 pub use listing::{Entry, Listing, Sent};
 pub use lock::{Locks, Preemption};
-pub use policy::{Plan, Unsuited, access, plan};
+pub use policy::{Plan, Unsuited, access, plan, target};
 pub use reader::{Part, Reader};
 pub use removal::Removed;
 pub use restore::{Restored, needs_login, restore};
@@ -43,7 +43,7 @@ use crate::activity::Activity;
 use crate::config;
 use crate::ids::{MessageNumber, Uid};
 use crate::store::Store;
-use crate::upstream::FolderName;
+use crate::upstream::{FolderName, Pool};
 use ahead::{What, Window};
 use carry_out::Carried;
 use link::Link;
@@ -63,6 +63,7 @@ const LEARN_TIME: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Maildrops {
     store: Store,
+    pool: Pool,
     locks: Locks,
     turns: Turns,
     vault: Vault,
@@ -87,9 +88,10 @@ pub struct Maildrop {
 
 impl Maildrops {
     /// A session whose client was silent for `preempt_after` gives way to a new login.
-    pub fn new(store: Store, preempt_after: Duration) -> Self {
+    pub fn new(store: Store, pool: Pool, preempt_after: Duration) -> Self {
         Self {
             store,
+            pool,
             locks: Locks::new(preempt_after),
             turns: Turns::default(),
             vault: Vault::default(),
@@ -97,8 +99,9 @@ impl Maildrops {
         }
     }
 
-    /// Writes what is pending in the database and closes it.
+    /// Says goodbye to the upstreams, writes what is pending in the database and closes it.
     pub async fn close(&self) {
+        self.pool.close().await;
         self.store.close().await;
     }
 
@@ -113,17 +116,21 @@ impl Maildrops {
         let started = Instant::now();
         let login = account.login.clone();
         let upstream = account.connector.upstream().name.clone();
-        let mut link = Link::open(account).await?;
-        let lock = match settings.lock {
-            config::Lock::Exclusive => match self.locks.acquire(&upstream, &login, activity).await {
-                Some(lock) => Some(lock),
-                None => {
-                    link.close().await;
-                    return Err(Error::InUse);
-                }
-            },
-            config::Lock::Shared => None,
-        };
+        let exclusive = settings.lock == config::Lock::Exclusive;
+        let lock = || self.locks.acquire(&upstream, &login, activity.clone());
+        let mut held = None;
+        // A password that is proven needs no connection to be told that the maildrop is in use.
+        if exclusive && self.pool.proves(&account.connector, &account.username, &account.password) {
+            held = Some(lock().await.ok_or(Error::InUse)?);
+        }
+        let mut link = Link::open(&self.pool, account).await?;
+        if exclusive && held.is_none() {
+            held = lock().await;
+            if held.is_none() {
+                link.close().await;
+                return Err(Error::InUse);
+            }
+        }
         match self.freeze(&mut link, &settings).await {
             Ok((plan, folders, listing)) => {
                 tracing::debug!(%login, messages = listing.count(), elapsed = ?started.elapsed(), "maildrop open");
@@ -140,12 +147,12 @@ impl Maildrops {
                     plan,
                     settings,
                     login,
-                    lock,
+                    lock: held,
                     window,
                 })
             }
             Err(error) => {
-                drop(lock);
+                drop(held);
                 link.close().await;
                 Err(error)
             }
@@ -170,12 +177,17 @@ impl Maildrops {
             }
             pending = self.store.pending(&upstream, &account.username).await?;
         }
-        let known = self.targets.known(&account, settings);
-        let asked = known.is_none();
-        let plan = policy::plan(settings, link.connected().await?, known).await?;
-        if let Some(target) = plan.target.as_ref().filter(|_| asked) {
-            self.targets.found(&account, settings, target);
-        }
+        let target = match self.targets.known(&account, settings) {
+            None if policy::has_target(settings) => {
+                let target = policy::target(settings, link.connected().await?).await?;
+                if let Some(target) = &target {
+                    self.targets.found(&account, settings, target);
+                }
+                target
+            }
+            known => known,
+        };
+        let plan = policy::plan(settings, link.capabilities(), target)?;
         let access = policy::access(settings);
         let mut folders = Vec::new();
         let mut listing = Listing::default();

@@ -53,40 +53,51 @@ pub fn access(settings: &config::Maildrop) -> Access {
     }
 }
 
-/// Finds out how the upstream can do what is configured, as far as it tells after login. `known`:
-/// where deleted messages went a short while ago.
-pub async fn plan(
+/// Whether deleted messages go to another folder.
+pub fn has_target(settings: &config::Maildrop) -> bool {
+    matches!(settings.on_delete, OnDelete::Trash | OnDelete::Archive)
+}
+
+/// Where deleted messages go, by the server's list of its folders; `None` if they go nowhere.
+pub async fn target(settings: &config::Maildrop, imap: &mut Imap) -> Result<Option<FolderName>, Error> {
+    Ok(match settings.on_delete {
+        OnDelete::Hide | OnDelete::Flag | OnDelete::Expunge => None,
+        OnDelete::Trash => Some(trash(settings, imap).await?),
+        OnDelete::Archive => Some(archive(settings, imap).await?),
+    })
+}
+
+/// How what is configured is done, with this [`target`]; or why it cannot be, as far as the
+/// upstream tells after login.
+pub fn plan(
     settings: &config::Maildrop,
-    imap: &mut Imap,
-    known: Option<FolderName>,
-) -> Result<Plan, Error> {
-    let capabilities = imap.capabilities().clone();
+    capabilities: &Capabilities,
+    target: Option<FolderName>,
+) -> Result<Plan, Unsuited> {
     let offers = |name: &str| capabilities.has(name);
     match settings.unique_id {
         UniqueIdScheme::Gmail if !offers("X-GM-EXT-1") => {
-            return Err(Unsuited::NoIds("gmail", "X-GM-EXT-1").into());
+            return Err(Unsuited::NoIds("gmail", "X-GM-EXT-1"));
         }
         UniqueIdScheme::EmailId if !offers("OBJECTID") => {
-            return Err(Unsuited::NoIds("emailid", "OBJECTID").into());
+            return Err(Unsuited::NoIds("emailid", "OBJECTID"));
         }
         _ => {}
     }
     let word = settings.on_delete.name();
-    let (action, target) = match (settings.on_delete, known) {
-        (OnDelete::Hide, _) => (Action::Hide, None),
-        (OnDelete::Flag, _) => (Action::Flag, None),
-        (OnDelete::Expunge, _) => (Action::Expunge, None),
-        (OnDelete::Trash, Some(known)) => (Action::Trash, Some(known)),
-        (OnDelete::Trash, None) => (Action::Trash, Some(trash(settings, imap).await?)),
-        (OnDelete::Archive, Some(known)) => (Action::Archive, Some(known)),
-        (OnDelete::Archive, None) => (Action::Archive, Some(archive(settings, imap).await?)),
+    let action = match settings.on_delete {
+        OnDelete::Hide => Action::Hide,
+        OnDelete::Trash => Action::Trash,
+        OnDelete::Archive => Action::Archive,
+        OnDelete::Flag => Action::Flag,
+        OnDelete::Expunge => Action::Expunge,
     };
     match action {
         // Without UIDPLUS only the plain EXPUNGE is left, which removes what others flagged.
-        Action::Expunge if !offers("UIDPLUS") => return Err(Unsuited::NoUidPlus(word).into()),
-        Action::Expunge if expunge_archives(&capabilities) => return Err(Unsuited::ExpungeArchives.into()),
+        Action::Expunge if !offers("UIDPLUS") => return Err(Unsuited::NoUidPlus(word)),
+        Action::Expunge if expunge_archives(capabilities) => return Err(Unsuited::ExpungeArchives),
         Action::Trash | Action::Archive if !offers("MOVE") && !offers("UIDPLUS") => {
-            return Err(Unsuited::NoMove(word).into());
+            return Err(Unsuited::NoMove(word));
         }
         _ => {}
     }

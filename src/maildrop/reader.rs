@@ -303,6 +303,7 @@ impl upstream::Error {
             | Self::NoMechanism(_)
             | Self::NoStartTls
             | Self::ShortListing { .. }
+            | Self::Crowded { .. }
             | Self::NoUidValidity => false,
         }
     }

@@ -11,7 +11,7 @@ use super::{Result, relocate};
 use crate::config::UniqueIdScheme;
 use crate::ids::Uid;
 use crate::store::{Action, Deletion, MailboxName, State, Store};
-use crate::upstream::{Access, FolderName, live_uids, select};
+use crate::upstream::{Access, FolderName, Pool, live_uids, select};
 
 /// What came of one deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +32,13 @@ pub enum Restored {
 /// An error means that nothing was done; what fails later is told for each deletion.
 pub async fn restore(
     store: &Store,
+    pool: &Pool,
     account: Option<Account>,
     scheme: UniqueIdScheme,
     deletions: &[Deletion],
 ) -> Result<Vec<Restored>> {
     let mut link = match account {
-        Some(account) if deletions.iter().any(needs_login) => Some(Link::open(account).await?),
+        Some(account) if deletions.iter().any(needs_login) => Some(Link::open(pool, account).await?),
         _ => None,
     };
     let trail = match (&link, deletions.first()) {

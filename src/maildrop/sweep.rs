@@ -43,7 +43,7 @@ impl Maildrops {
         for (upstream, username) in self.store.due(now()).await? {
             let Some(account) = self.vault.ready(&upstream, &username) else { continue };
             let carried = async {
-                let mut link = Link::open(account).await?;
+                let mut link = Link::open(&self.pool, account).await?;
                 let carried = carry_out::due(&mut link, &self.store, &self.turns, |_| true).await;
                 self.targets.heed(link.account(), carried.error.as_ref());
                 link.close().await;

@@ -56,6 +56,10 @@ fn upstream(error: &upstream::Error) -> Reply {
         E::ShortListing { .. } => {
             Reply::coded(Code::SysTemp, "The mail server did not list the whole mailbox; try again later")
         }
+        E::Crowded { .. } => Reply::coded(
+            Code::SysTemp,
+            "Too many connections to the mail server for this account; try again later",
+        ),
         E::Tls { .. } => Reply::coded(
             Code::SysPerm,
             "No trusted TLS connection to the mail server; its certificate needs a look",

@@ -13,6 +13,7 @@ use super::connect::Connector;
 use super::error::{Error, Result};
 use super::guard::Guard;
 use super::response::{Capabilities, Outcome, Response, Status};
+use super::rest::Rest;
 use super::wire::{Step, Wire};
 use crate::secret::Secret;
 
@@ -25,6 +26,7 @@ pub struct Imap {
     capabilities: Capabilities,
     identified: bool,
     server_id: Option<String>,
+    pub(super) rest: Rest,
 }
 
 enum Handle {
@@ -62,6 +64,7 @@ impl Imap {
             capabilities: Capabilities::default(),
             identified: false,
             server_id: None,
+            rest: Rest::None,
         }
     }
 
@@ -228,7 +231,11 @@ impl Imap {
     /// Says goodbye, waiting a little for the answer. Never CLOSE: it expunges.
     pub async fn logout(mut self) {
         // The connection is dropped next: a server that does not answer is no loss.
-        let _ = timeout(LOGOUT_TIMEOUT, self.run("LOGOUT", "LOGOUT")).await;
+        let _ = timeout(LOGOUT_TIMEOUT, async {
+            self.wake().await?;
+            self.run("LOGOUT", "LOGOUT").await
+        })
+        .await;
     }
 
     async fn run(&mut self, name: &'static str, command: &str) -> Result<()> {

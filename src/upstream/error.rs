@@ -47,6 +47,9 @@ pub enum Error {
     /// The rows do not add up to the mailbox, twice.
     #[error("the upstream listed {rows} of {exists} messages")]
     ShortListing { rows: usize, exists: u32 },
+    /// The account has as many connections as it may have, and none became free.
+    #[error("all {most} connections that the account may have are in use")]
+    Crowded { most: usize },
     /// A mailbox without UIDVALIDITY has no lasting identifiers.
     #[error("the upstream's mailbox has no UIDVALIDITY")]
     NoUidValidity,

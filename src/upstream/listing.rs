@@ -5,6 +5,7 @@ use super::error::{Error, Result};
 use super::folders::FolderName;
 use super::known::Known;
 use super::response::Code;
+use super::rest::DONE;
 use super::rows::{Extra, Row, Want};
 use super::view::View;
 use crate::ids::{Uid, UidValidity};
@@ -115,11 +116,15 @@ async fn flight(
     };
     let select = format!("{verb} {}", folder.quoted());
     let identification = imap.identification();
+    let idle = imap.leave_rest()?;
     let wire = imap.wire()?;
-    wire.check_idle()?;
     let commands: Vec<&str> =
         identification.as_deref().into_iter().chain([select.as_str()]).chain(then).collect();
-    let mut tag = wire.send(&commands).await?;
+    let mut tag = wire.send_behind(if idle.is_some() { DONE } else { "" }, &commands).await?;
+    if let Some(idle) = idle {
+        // What it was told while it rested is of before.
+        View::default().read(wire, idle, "IDLE").await?;
+    }
     if identification.is_some() {
         // Who we are is a courtesy: a server that refuses it serves all the same.
         match view.read(wire, tag, "ID").await {

@@ -2,7 +2,8 @@
 //!
 //! `wire` owns the socket; `guard` is what async-imap sees of it; `control` is the only file
 //! that names async-imap; `listing` and `bodies` speak through the framer directly, the other
-//! commands with answers that matter through `exchange`.
+//! commands with answers that matter through `exchange`. `pool` keeps connections between sessions,
+//! `rest` says how they wait.
 
 mod bodies;
 mod connect;
@@ -13,12 +14,17 @@ mod folders;
 mod guard;
 mod headers;
 mod items;
+mod keeper;
 mod known;
 mod listing;
 mod look;
+mod pool;
+mod proof;
 mod quirks;
 mod response;
+mod rest;
 mod rows;
+mod seats;
 mod section;
 mod transfer;
 mod view;
@@ -33,6 +39,8 @@ pub use headers::{HeaderRow, MAX_HEADER, ObjectId, fetch_headers, fetch_object_i
 pub use known::Known;
 pub use listing::{Access, Mailbox, Scanned, Told, scan, select};
 pub use look::{deleted_uids, live_uids};
+pub use pool::{Pool, Slot};
+pub use proof::NoRandom;
 pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};
 pub use response::{Capabilities, Code, Outcome, Status};
 pub use rows::{Extra, Row};

@@ -43,6 +43,31 @@ pub fn uid_sets(uids: &[Uid]) -> Vec<String> {
     sets
 }
 
+/// How many connections a server bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// For one account.
+    pub account: usize,
+    /// Of all accounts together, that wait for their next session.
+    pub kept: usize,
+}
+
+/// What is known of a server's limits to connections: Gmail refuses more than 15 for an account,
+/// Microsoft 365 about 20; Courier takes 20 from one address, whoever they are for (MAXPERIP), so
+/// that those which only wait must leave room.
+pub fn connection_limits(capabilities: &Capabilities) -> ConnectionLimits {
+    let unlimited = ConnectionLimits { account: usize::MAX, kept: usize::MAX };
+    if is_gmail(capabilities) {
+        ConnectionLimits { account: 15, ..unlimited }
+    } else if capabilities.has("CLIENTACCESSRULES") {
+        ConnectionLimits { account: 20, ..unlimited }
+    } else if capabilities.has("ACL2=UNION") {
+        ConnectionLimits { account: 20, kept: 8 }
+    } else {
+        unlimited
+    }
+}
+
 /// Whether setting \Deleted removes at once, with no UID EXPUNGE to wait for: Gmail by its
 /// default settings, WildDuck always.
 pub fn auto_expunges(capabilities: &Capabilities, server_id: Option<&str>) -> bool {

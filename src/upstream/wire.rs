@@ -45,6 +45,8 @@ pub struct Wire {
     in_literal: bool,
     continues: bool,
     deadline: Duration,
+    /// A shorter deadline, up to the next line.
+    urgent: Option<Duration>,
     next_tag: u32,
     in_flight: u32,
     failed: bool,
@@ -62,6 +64,7 @@ impl Wire {
             in_literal: false,
             continues: false,
             deadline,
+            urgent: None,
             next_tag: 0,
             in_flight: 0,
             failed: false,
@@ -82,12 +85,31 @@ impl Wire {
         Ok(self.stream)
     }
 
+    /// The next line has to come sooner than by the deadline: nobody knows how long the connection
+    /// has been dead.
+    pub fn hurry(&mut self, deadline: Duration) {
+        self.urgent = Some(deadline.min(self.deadline));
+    }
+
+    /// Gives the buffer's memory back until something comes.
+    pub fn rest(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.buffer = Vec::new();
+        }
+    }
+
     /// Sends commands, each with a tag of its own, in one write, and returns the first tag's
     /// number: the others follow it.
     pub async fn send(&mut self, commands: &[&str]) -> Result<u32> {
+        self.send_behind("", commands).await
+    }
+
+    /// The same in one write with what ends the command before them.
+    pub async fn send_behind(&mut self, before: &str, commands: &[&str]) -> Result<u32> {
         self.check()?;
         let first = self.next_tag;
-        let mut text = String::new();
+        let mut text = String::from(before);
         for command in commands {
             text.push_str(&format!("P{} {command}\r\n", self.next_tag));
             self.next_tag = self.next_tag.wrapping_add(1);
@@ -147,10 +169,12 @@ impl Wire {
     /// The next line or piece of a literal.
     pub async fn step(&mut self) -> Result<Step> {
         self.check()?;
-        let step = timeout(self.deadline, poll_fn(|cx| self.poll_step(cx))).await;
+        let deadline = self.urgent.unwrap_or(self.deadline);
+        let step = timeout(deadline, poll_fn(|cx| self.poll_step(cx))).await;
+        self.urgent = None;
         match step {
             Ok(step) => step,
-            Err(_) => Err(self.fail(Error::Timeout(self.deadline))),
+            Err(_) => Err(self.fail(Error::Timeout(deadline))),
         }
     }
 
@@ -210,10 +234,8 @@ impl Wire {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.buffer.len() > BUFFER {
-                self.buffer.truncate(BUFFER);
-                self.buffer.shrink_to_fit();
-            }
+            self.buffer.resize(BUFFER, 0);
+            self.buffer.shrink_to(BUFFER);
         } else if self.end == self.buffer.len() {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);

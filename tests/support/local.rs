@@ -5,9 +5,11 @@ use std::path::Path;
 
 use popbridge::app::App;
 use popbridge::config::Config;
+use popbridge::upstream::Pool;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::bridge::Settings;
 
@@ -16,6 +18,7 @@ pub struct Local {
     addresses: Vec<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    pool: Pool,
     folder: TempDir,
 }
 
@@ -32,11 +35,12 @@ impl Local {
         let config = Config::parse(&text, "test", Path::new(folder.path())).expect("a good configuration");
         let app = App::bind(config).await.expect("it starts");
         let addresses = app.addresses().to_vec();
+        let pool = app.pool();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        Self { addresses, stop: Some(stop), task, folder }
+        Self { addresses, stop: Some(stop), task, pool, folder }
     }
 
     /// The first listener's address.
@@ -52,6 +56,16 @@ impl Local {
     /// Where its database is.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Waits until so many sessions use an upstream connection: what a session does behind QUIT
+    /// is done when it no longer does.
+    pub async fn settled(&self, sessions: usize) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.pool.in_use() > sessions {
+            assert!(Instant::now() < end, "a session does not end");
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Stops it in order and gives back the folder with its database.
