@@ -213,6 +213,7 @@ fn upstream(
         domains,
         username,
         ca_certificate: form.ca_certificate.map(|path| source.path(path)),
+        compress: form.compress,
         timeout: form.timeout,
         recovery: form.recovery,
         maildrop: Arc::new(form.maildrop.over(everyone, source)?),

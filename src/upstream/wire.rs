@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::error::{Error, Result};
 use super::response::is_status;
 
-/// TCP or TLS over it.
+/// TCP, TLS over it, DEFLATE over either.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Transport for T {}
 
@@ -80,6 +80,14 @@ impl Wire {
             return Err(Error::Protocol("data behind its answer to STARTTLS"));
         }
         Ok(self.stream)
+    }
+
+    /// Puts the socket under another transport, which is given what was received already.
+    pub fn wrap(&mut self, over: impl FnOnce(Box<dyn Transport>, Vec<u8>) -> Box<dyn Transport>) {
+        let received = self.buffer[self.start..self.end].to_vec();
+        (self.start, self.end) = (0, 0);
+        let stream = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        self.stream = over(stream, received);
     }
 
     /// Sends commands, each with a tag of its own, in one write, and returns the first tag's
