@@ -148,6 +148,38 @@ async fn check_tells_what_the_server_lets_each_policy_do() {
     assert!(!sim.messages("alice", "INBOX")[0].flags.contains("\\Seen"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_what_became_of_compression() {
+    let sim = sim().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let text_ = format!("[upstream.a]\nurl = \"imap://{}\"\ncompress = true\n", sim.address());
+    let path = configuration(folder.path(), &text_);
+    let check = |more: &[&str]| {
+        let arguments = ["check", "--config", &path, "--login", "alice"];
+        let output = with_input(&[&arguments[..], more].concat(), "secret\n");
+        assert!(output.status.success(), "{}", text(&output.stdout));
+        text(&output.stdout)
+    };
+    let report = check(&[]);
+    assert!(report.contains("NOT COMPRESSED: the mail server does not offer COMPRESS=DEFLATE"), "{report}");
+
+    sim.set_capability("COMPRESS=DEFLATE", true);
+    let report = check(&[]);
+    assert!(report.contains("compress = true: compressed in both directions"), "{report}");
+    assert!(report.contains("INBOX: 1 messages"), "{report}");
+
+    sim.fault(imapsim::Place::Compress, imapsim::Fault::No(Some("COMPRESSIONACTIVE")));
+    let report: serde_json::Value = serde_json::from_str(&check(&["--json"])).expect("JSON");
+    let compression = &report["login"]["compression"];
+    assert_eq!((&report["ok"], &compression["active"]), (&true.into(), &false.into()));
+    let reason = compression["refused"].as_str().expect("a reason");
+    assert!(reason.contains("COMPRESSIONACTIVE") || reason.contains("Refused"), "{reason}");
+
+    let url = format!("imap://{}", sim.address());
+    let output = with_input(&["check", "--imap", &url, "--login", "alice"], "secret\n");
+    assert!(!text(&output.stdout).contains("compress ="), "it was not asked for");
+}
+
 #[test]
 fn check_says_when_nobody_answers() {
     let output = popbridge(&["check", "--imap", "imap://127.0.0.1:1"]);

@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &str)] = &[
 /// Outside crates and the only places that may name them.
 const ROOMS: &[(&str, &[&str])] = &[
     ("async_imap", &["upstream/control.rs"]),
+    ("async_compression", &["upstream/compress.rs"]),
     ("sqlx", &["store/"]),
     ("rsasl", &["auth/sasl.rs"]),
     ("clap", &["cli/"]),

@@ -13,7 +13,7 @@ use crate::config::{Config, Maildrop, OnDelete, Upstream};
 use crate::maildrop;
 use crate::secret::Secret;
 use crate::server::Certificates;
-use crate::upstream::{self, Access, Connector, FolderName, Imap, Wanted, find_folder};
+use crate::upstream::{self, Access, Compression, Connector, FolderName, Imap, Wanted, find_folder};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -51,9 +51,29 @@ struct LoginReport {
     upstream: String,
     username: String,
     capabilities: Vec<String>,
+    /// Absent without `compress = true`.
+    compression: Option<CompressionReport>,
     folders: Vec<FolderReport>,
     policies: Vec<PolicyReport>,
     error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct CompressionReport {
+    active: bool,
+    /// Why it is not; mail comes all the same.
+    refused: Option<String>,
+}
+
+impl From<&Compression> for CompressionReport {
+    fn from(compression: &Compression) -> Self {
+        let refused = match compression {
+            Compression::Active => None,
+            Compression::NotOffered => Some("the mail server does not offer COMPRESS=DEFLATE".to_owned()),
+            Compression::Refused(status) => Some(format!("the mail server refused it: {status}")),
+        };
+        Self { active: refused.is_none(), refused }
+    }
 }
 
 #[derive(Serialize)]
@@ -137,6 +157,7 @@ async fn log_in(config: &Config, login: &str, password: &Secret) -> Result<Login
         upstream: route.upstream.name.clone(),
         username: route.username.clone(),
         capabilities: Vec::new(),
+        compression: None,
         folders: Vec::new(),
         policies: Vec::new(),
         error: None,
@@ -158,6 +179,7 @@ async fn try_login(
     let mut imap = Imap::open(connector).await?;
     imap.login(username, password).await?;
     report.capabilities = imap.capabilities().names().to_vec();
+    report.compression = imap.compression().map(CompressionReport::from);
     let mut folders = Vec::new();
     for name in &configured.folders {
         let folder = FolderName::new(name);
@@ -217,6 +239,13 @@ fn print(report: &Report, listeners: usize) {
     }
     println!("login {} at {} as {}: good", login.login, login.upstream, login.username);
     println!("  capabilities: {}", login.capabilities.join(" "));
+    match &login.compression {
+        None => {}
+        Some(CompressionReport { refused: Some(reason), .. }) => {
+            println!("  compress = true: NOT COMPRESSED: {reason}");
+        }
+        Some(_) => println!("  compress = true: compressed in both directions"),
+    }
     for folder in &login.folders {
         println!("  {}: {} messages", folder.name, folder.messages);
     }

@@ -105,6 +105,8 @@ pub struct UpstreamForm {
     pub domains: Vec<Spanned<String>>,
     pub username: Option<Spanned<String>>,
     pub ca_certificate: Option<PathBuf>,
+    #[serde(default)]
+    pub compress: bool,
     #[serde(default = "one_minute", deserialize_with = "duration")]
     pub timeout: Duration,
     #[serde(default = "one_minute", deserialize_with = "duration")]

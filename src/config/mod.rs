@@ -166,6 +166,8 @@ pub struct Upstream {
     pub domains: Vec<String>,
     pub username: UsernameTemplate,
     pub ca_certificate: Option<PathBuf>,
+    /// Whether COMPRESS=DEFLATE is used where it is offered.
+    pub compress: bool,
     /// Bounds every single wait for the server.
     pub timeout: Duration,
     /// How long a message that broke off is tried again.

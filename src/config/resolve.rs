@@ -218,6 +218,7 @@ fn upstream(
         domains,
         username,
         ca_certificate: form.ca_certificate.map(|path| source.path(path)),
+        compress: form.compress,
         timeout: form.timeout,
         recovery: form.recovery,
         keep_alive: form.keep_alive,

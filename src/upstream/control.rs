@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::compress::Deflated;
 use super::connect::Connector;
 use super::error::{Error, Result};
 use super::guard::Guard;
@@ -24,9 +25,18 @@ const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Imap {
     handle: Handle,
     capabilities: Capabilities,
+    compression: Option<Compression>,
     identified: bool,
     server_id: Option<String>,
     pub(super) rest: Rest,
+}
+
+/// What became of `compress = true`, behind the login.
+#[derive(Debug)]
+pub enum Compression {
+    Active,
+    NotOffered,
+    Refused(Status),
 }
 
 enum Handle {
@@ -55,6 +65,7 @@ impl Imap {
             imap = imap.start_tls(connector).await?;
         }
         imap.learn_capabilities().await?;
+        imap.compression = connector.upstream().compress.then_some(Compression::NotOffered);
         Ok(imap)
     }
 
@@ -62,6 +73,7 @@ impl Imap {
         Self {
             handle: Handle::Client(Client::new(Guard::new(wire, greeted))),
             capabilities: Capabilities::default(),
+            compression: None,
             identified: false,
             server_id: None,
             rest: Rest::None,
@@ -141,7 +153,35 @@ impl Imap {
             Err(error) => return Err(error),
         }
         // What is offered after login differs on Gmail, Microsoft 365 and others.
-        self.learn_capabilities().await
+        self.learn_capabilities().await?;
+        self.compress().await
+    }
+
+    /// COMPRESS DEFLATE (RFC 4978 §3) where it is wanted and offered; without it, all goes on.
+    async fn compress(&mut self) -> Result<()> {
+        if self.compression.is_none() {
+            return Ok(());
+        }
+        let became = if !self.capabilities.has("COMPRESS=DEFLATE") {
+            Compression::NotOffered
+        } else {
+            match self.run("COMPRESS", "COMPRESS DEFLATE").await {
+                Ok(()) => {
+                    self.wire()?.wrap(Deflated::over);
+                    Compression::Active
+                }
+                Err(Error::Refused { status, .. }) => Compression::Refused(status),
+                Err(error) => return Err(error),
+            }
+        };
+        tracing::debug!(compression = ?became, "logged in");
+        self.compression = Some(became);
+        Ok(())
+    }
+
+    /// What became of `compress = true`; nothing where that is not configured.
+    pub fn compression(&self) -> Option<&Compression> {
+        self.compression.as_ref()
     }
 
     /// AUTHENTICATE PLAIN to a server that wants to be asked first (no SASL-IR).

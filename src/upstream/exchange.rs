@@ -1,9 +1,10 @@
 //! One command and its responses through the framer, each response whole and bounded.
 
+use super::buffer::MAX_LINE;
 use super::control::Imap;
 use super::error::{Error, Result};
 use super::response::{Outcome, Response};
-use super::wire::{MAX_LINE, Step, Wire};
+use super::wire::{Step, Wire};
 
 /// Responses that nobody asked for and that are passed over: flags, arrivals, warnings.
 const NOISE: u64 = 100_000;

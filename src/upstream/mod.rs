@@ -6,6 +6,8 @@
 //! `rest` says how they wait.
 
 mod bodies;
+mod buffer;
+mod compress;
 mod connect;
 mod control;
 mod error;
@@ -32,7 +34,7 @@ mod wire;
 
 pub use bodies::{Flight, Piece};
 pub use connect::{Connector, SetupError};
-pub use control::Imap;
+pub use control::{Compression, Imap};
 pub use error::{Error, Result};
 pub use folders::{FolderName, Wanted, find_folder};
 pub use headers::{HeaderRow, MAX_HEADER, ObjectId, fetch_headers, fetch_object_ids};

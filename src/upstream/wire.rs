@@ -1,6 +1,6 @@
 //! The framer: owns the socket and cuts what the server sends into lines and literals.
 //!
-//! A fixed buffer, lines of at most [`MAX_LINE`] octets, literals as a length and then pieces,
+//! A fixed buffer, lines of at most 64 KiB, literals as a length and then pieces,
 //! a deadline on every wait. Nothing is allocated by what a server announces.
 
 use std::future::poll_fn;
@@ -9,21 +9,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use memchr::memchr;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::buffer::Buffer;
 use super::error::{Error, Result};
 use super::response::is_status;
 
-/// TCP or TLS over it.
+/// TCP, TLS over it, DEFLATE over either.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Transport for T {}
-
-/// A line over this is refused.
-pub const MAX_LINE: usize = 64 * 1024;
-/// The buffer's usual size: a TLS record.
-const BUFFER: usize = 16 * 1024;
 
 /// What the server sent next; the octets are read through [`Wire::octets`] before the next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +33,7 @@ pub enum Step {
 /// One connection's framer.
 pub struct Wire {
     stream: Box<dyn Transport>,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
+    buffer: Buffer,
     literal_left: u64,
     in_literal: bool,
     continues: bool,
@@ -57,9 +50,7 @@ impl Wire {
     pub fn new(stream: Box<dyn Transport>, deadline: Duration) -> Self {
         Self {
             stream,
-            buffer: vec![0; BUFFER],
-            start: 0,
-            end: 0,
+            buffer: Buffer::default(),
             literal_left: 0,
             in_literal: false,
             continues: false,
@@ -79,7 +70,7 @@ impl Wire {
     /// Gives the socket back, for STARTTLS. Anything already received would have been injected
     /// by somebody in the middle: an error.
     pub fn into_stream(self) -> Result<Box<dyn Transport>> {
-        if self.start < self.end {
+        if !self.buffer.unread().is_empty() {
             return Err(Error::Protocol("data behind its answer to STARTTLS"));
         }
         Ok(self.stream)
@@ -93,10 +84,15 @@ impl Wire {
 
     /// Gives the buffer's memory back until something comes.
     pub fn rest(&mut self) {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            self.buffer = Vec::new();
-        }
+        self.buffer.rest();
+    }
+
+    /// Puts the socket under another transport, which is given what was received already.
+    pub fn wrap(&mut self, over: impl FnOnce(Box<dyn Transport>, Vec<u8>) -> Box<dyn Transport>) {
+        let received = self.buffer.unread().to_vec();
+        self.buffer.clear();
+        let stream = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        self.stream = over(stream, received);
     }
 
     /// Sends commands, each with a tag of its own, in one write, and returns the first tag's
@@ -180,7 +176,7 @@ impl Wire {
 
     /// The octets that a step speaks of; valid until the next step.
     pub fn octets(&self, range: &Range<usize>) -> &[u8] {
-        &self.buffer[range.clone()]
+        self.buffer.octets(range)
     }
 
     /// [`Self::step`] without a deadline, for the guard.
@@ -190,34 +186,26 @@ impl Wire {
             self.continues = true;
         }
         if self.in_literal {
-            if self.start == self.end {
+            if self.buffer.unread().is_empty() {
                 ready!(self.poll_fill(cx))?;
             }
-            let available = (self.end - self.start) as u64;
-            // At most what the buffer holds, so it fits a usize.
-            let length = available.min(self.literal_left) as usize;
-            let octets = self.start..self.start + length;
-            self.start += length;
-            self.literal_left -= length as u64;
+            let octets = self.buffer.take(self.literal_left);
+            self.literal_left -= octets.len() as u64;
             return Poll::Ready(Ok(Step::Data { octets, left: self.literal_left }));
         }
-        let mut searched = self.start;
+        let mut searched = 0;
         loop {
-            if let Some(offset) = memchr(b'\n', &self.buffer[searched..self.end]) {
-                let end = searched + offset;
-                let text = self.start..end - usize::from(end > self.start && self.buffer[end - 1] == b'\r');
-                self.start = end + 1;
+            if let Some(text) = self.buffer.take_line(searched) {
                 return Poll::Ready(self.line(text));
             }
-            let unread = self.end - self.start;
+            searched = self.buffer.unread().len();
             ready!(self.poll_fill(cx))?;
-            searched = self.start + unread;
         }
     }
 
     fn line(&mut self, text: Range<usize>) -> Result<Step> {
         let continues = std::mem::take(&mut self.continues);
-        let line = &self.buffer[text.clone()];
+        let line = self.buffer.octets(&text);
         let mut literal = None;
         if continues || !is_status(line) {
             literal = announced(line).inspect_err(|_| self.failed = true)?;
@@ -229,39 +217,9 @@ impl Wire {
         Ok(Step::Line { text, continues, literal })
     }
 
-    /// Reads more behind what is unread, making room for it first.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-            self.buffer.resize(BUFFER, 0);
-            self.buffer.shrink_to(BUFFER);
-        } else if self.end == self.buffer.len() {
-            if self.start > 0 {
-                self.buffer.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            } else if self.buffer.len() >= MAX_LINE {
-                return Poll::Ready(Err(self.fail(Error::Protocol("a line over 64 KiB"))));
-            } else {
-                self.buffer.resize((self.buffer.len() * 2).min(MAX_LINE), 0);
-            }
-        }
-        let mut free = ReadBuf::new(&mut self.buffer[self.end..]);
-        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut free));
-        let received = free.filled().len();
-        match result {
-            Ok(()) if received == 0 => Poll::Ready(Err(self.fail(Error::Closed))),
-            Ok(()) => {
-                self.end += received;
-                Poll::Ready(Ok(()))
-            }
-            // rustls reports a connection cut without close_notify like this.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Poll::Ready(Err(self.fail(Error::Closed)))
-            }
-            Err(error) => Poll::Ready(Err(self.fail(error.into()))),
-        }
+        let filled = ready!(self.buffer.poll_fill(&mut self.stream, cx));
+        Poll::Ready(filled.map_err(|error| self.fail(error)))
     }
 
     /// Hands octets to the socket, for the guard.
@@ -310,6 +268,7 @@ fn announced(line: &[u8]) -> Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::buffer::MAX_LINE;
 
     async fn steps(input: &[u8], most: usize) -> (Vec<String>, Option<Error>) {
         let (mut server, client) = tokio::io::duplex(64);

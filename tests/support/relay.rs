@@ -4,8 +4,10 @@
 //! and then announces no `LOGINDISABLED`, whatever its configuration says.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Passes everything on to `target`; ends with the runtime of the test.
@@ -23,4 +25,45 @@ pub async fn start(target: SocketAddr) -> SocketAddr {
         }
     });
     address
+}
+
+/// Passes everything on to `target` and counts what comes from there. Each connection ends, in
+/// mid-air, behind so many octets of it.
+pub async fn counting(target: SocketAddr, at_most: u64) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let count = Arc::new(AtomicU64::new(0));
+    let total = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let total = Arc::clone(&total);
+            tokio::spawn(async move {
+                let far = TcpSocket::new_v4()?.connect(target).await?;
+                let (near, far) = (near.into_split(), far.into_split());
+                let (mut from_near, mut to_near) = near;
+                let (from_far, mut to_far) = far;
+                let mut from_far = from_far.take(at_most);
+                let down = async {
+                    let mut piece = vec![0; 16 * 1024];
+                    loop {
+                        let length = from_far.read(&mut piece).await?;
+                        if length == 0 {
+                            return to_near.shutdown().await;
+                        }
+                        total.fetch_add(length as u64, Ordering::Relaxed);
+                        to_near.write_all(&piece[..length]).await?;
+                    }
+                };
+                tokio::select! {
+                    ended = down => ended,
+                    sent = async {
+                        tokio::io::copy(&mut from_near, &mut to_far).await?;
+                        to_far.shutdown().await?;
+                        std::future::pending().await
+                    } => sent,
+                }
+            });
+        }
+    });
+    (address, count)
 }

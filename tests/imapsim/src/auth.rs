@@ -1,4 +1,4 @@
-//! CAPABILITY, STARTTLS, LOGIN and AUTHENTICATE.
+//! CAPABILITY, STARTTLS, COMPRESS, LOGIN and AUTHENTICATE.
 
 use std::io;
 use std::time::Duration;
@@ -64,6 +64,28 @@ impl Connection {
         let stream: Box<dyn Io> = Box::new(acceptor.accept(stream).await?);
         self.wire.put_stream(stream);
         self.encrypted = true;
+        Ok(Reply::Answered)
+    }
+
+    /// RFC 4978 §3, in Dovecot's words.
+    pub(crate) async fn compress(&mut self, command: &Command) -> io::Result<Reply> {
+        let mut args = command.args();
+        let Some(mechanism) = args.atom().filter(|_| args.is_empty()) else {
+            return bad("Invalid arguments.");
+        };
+        if self.compressed {
+            return no("[COMPRESSIONACTIVE] COMPRESSION already enabled.");
+        }
+        if !mechanism.eq_ignore_ascii_case("DEFLATE") {
+            return no("Unsupported compression mechanism.");
+        }
+        self.wire.push_line(format!("{} OK Begin compression.", command.tag));
+        self.wire.flush().await?;
+        if self.plan.cut_tagged {
+            return Ok(Reply::Cut);
+        }
+        self.wire.deflate();
+        self.compressed = true;
         Ok(Reply::Answered)
     }
 

@@ -20,6 +20,7 @@ pub(crate) struct Connection {
     /// The persona's, as they were when the current command came.
     pub traits: Arc<Traits>,
     pub encrypted: bool,
+    pub compressed: bool,
     pub user: Option<String>,
     pub view: Option<View>,
     /// The faults of the current command.
@@ -77,6 +78,7 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         traits: shared.traits(),
         shared,
         encrypted,
+        compressed: false,
         user: None,
         view: None,
         plan: Plan::default(),
@@ -244,6 +246,7 @@ impl Connection {
             "EXPUNGE" => Place::Expunge,
             "NOOP" | "CHECK" => Place::Noop,
             "LOGOUT" => Place::Logout,
+            "COMPRESS" => Place::Compress,
             "LIST" | "LSUB" => Place::List,
             "STATUS" => Place::Status,
             "APPEND" => Place::Append,
@@ -276,6 +279,7 @@ impl Connection {
             "SELECT" | "EXAMINE" => return self.select(command),
             "NAMESPACE" if self.offers("NAMESPACE") => return self.namespace(),
             "ENABLE" if self.offers("ENABLE") => return self.enable(command),
+            "COMPRESS" if self.offers("COMPRESS=DEFLATE") => return self.compress(command).await,
             "LIST" | "LSUB" => return self.list(command),
             "STATUS" => return self.status(command),
             "CREATE" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" => return self.folder(command),

@@ -14,6 +14,8 @@ pub enum Place {
     StartTls,
     /// LOGIN and AUTHENTICATE.
     Login,
+    /// COMPRESS.
+    Compress,
     /// SELECT and EXAMINE.
     Select,
     /// The nth FETCH or UID FETCH of the connection, counted from 1; 0 is any.

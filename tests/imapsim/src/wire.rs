@@ -1,12 +1,14 @@
-//! The octets: lines and literals in, answers out, over TCP or TLS.
+//! The octets: lines and literals in, answers out, over TCP or TLS, compressed or not.
 
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use async_compression::tokio::bufread::DeflateDecoder;
+use async_compression::tokio::write::DeflateEncoder;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, join, split};
 use tokio::time::{sleep, timeout};
 
-/// TCP, or TLS over it.
+/// TCP, TLS over it, DEFLATE over either.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
@@ -195,5 +197,15 @@ impl Wire {
 
     pub(crate) fn put_stream(&mut self, stream: Box<dyn Io>) {
         self.stream = Some(stream);
+    }
+
+    /// Both directions are raw DEFLATE from here on, what has arrived already and was not read too.
+    pub(crate) fn deflate(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        let (read, write) = split(stream);
+        let arrived = io::Cursor::new(self.input.split_off(self.start));
+        (self.input, self.start) = (Vec::new(), 0);
+        let read = DeflateDecoder::new(BufReader::new(arrived.chain(read)));
+        self.stream = Some(Box::new(join(read, DeflateEncoder::new(write))));
     }
 }

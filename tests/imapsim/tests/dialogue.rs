@@ -203,3 +203,22 @@ async fn sasl() {
     assert!(client.tagged("t").await.starts_with("t OK [CAPABILITY IMAP4rev1 "));
     assert_eq!(server.commands()[0], "t AUTHENTICATE PLAIN ***");
 }
+
+#[tokio::test]
+async fn compression_is_switched_on_once() {
+    let server = start(Persona::Dovecot).await;
+    let mut client = Client::connect(&server).await;
+    client.run("LOGIN alice secret").await;
+    assert!(client.run("COMPRESS DEFLATE").await.starts_with("t BAD "), "it is not offered");
+    server.set_capability("COMPRESS=DEFLATE", true);
+    assert!(client.run("CAPABILITY").await.contains(" COMPRESS=DEFLATE"));
+    assert!(client.run("COMPRESS").await.starts_with("t BAD "));
+    assert!(client.run("COMPRESS ZSTD").await.starts_with("t NO "));
+    assert_eq!(client.run("COMPRESS DEFLATE").await, "t OK Begin compression.\r\n");
+    client.deflate();
+    assert!(client.run("COMPRESS DEFLATE").await.starts_with("t NO [COMPRESSIONACTIVE] "));
+    assert!(client.run("SELECT INBOX").await.contains("* 0 EXISTS\r\n"));
+    let answer = client.run("LOGOUT").await;
+    assert_eq!(answer, "* BYE Logging out\r\nt OK Logout completed.\r\n");
+    assert_eq!(client.until("\n").await, "", "the end");
+}

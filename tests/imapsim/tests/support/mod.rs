@@ -3,15 +3,20 @@
 
 use std::time::Duration;
 
+use async_compression::tokio::bufread::DeflateDecoder;
+use async_compression::tokio::write::DeflateEncoder;
 use imapsim::{Builder, Persona, Server};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, empty, join, split};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub const WAIT: Duration = Duration::from_secs(5);
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     got: Vec<u8>,
 }
 
@@ -26,7 +31,7 @@ pub async fn start(persona: Persona) -> Server {
 impl Client {
     pub async fn connect(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address()).await.unwrap();
-        let mut client = Self { stream, got: Vec::new() };
+        let mut client = Self { stream: Box::new(stream), got: Vec::new() };
         client.until("\r\n").await;
         client
     }
@@ -40,6 +45,14 @@ impl Client {
 
     pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.stream.write_all(octets.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    /// Both directions are raw DEFLATE from here on.
+    pub fn deflate(&mut self) {
+        let (read, write) = split(std::mem::replace(&mut self.stream, Box::new(empty())));
+        let read = DeflateDecoder::new(BufReader::new(read));
+        self.stream = Box::new(join(read, DeflateEncoder::new(write)));
     }
 
     /// Sends a command and gives everything up to its tagged answer, which must come.
