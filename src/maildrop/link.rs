@@ -123,9 +123,18 @@ impl Link {
         let with_known = known.is_some();
         let mut scanned = upstream::scan(self.unselected().await?, folder, access, extra, known).await;
         // What only this server gets wrong about the shorter way must not keep everybody out.
-        if with_known && let Err(upstream::Error::Protocol(reason)) = &scanned {
-            tracing::warn!(login = %self.account.login, %folder, reason, "the folder is listed in full");
-            scanned = upstream::scan(self.unselected().await?, folder, access, extra, None).await;
+        let resyncing = self.imap.as_ref().is_some_and(Imap::resynchronises);
+        if let Err(error) = &scanned
+            && (with_known && matches!(error, upstream::Error::Protocol(_))
+                || resyncing && error.may_be_resync())
+        {
+            tracing::warn!(login = %self.account.login, %folder, %error, "the folder is listed in full");
+            self.drop_connection();
+            let imap = self.unselected().await?;
+            imap.renounce_resync();
+            scanned = upstream::scan(imap, folder, access, extra, None).await;
+            // What was known leads to this again.
+            scanned = scanned.map(|scanned| Scanned { retold: usize::MAX, ..scanned });
         }
         let scanned = match scanned {
             Ok(scanned) => scanned,

@@ -25,6 +25,16 @@ pub struct Imap {
     capabilities: Capabilities,
     identified: bool,
     server_id: Option<String>,
+    resync: Resync,
+}
+
+/// QRESYNC (RFC 7162) on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resync {
+    /// It may still be enabled: nothing has been selected.
+    Open,
+    Enabled,
+    Off,
 }
 
 enum Handle {
@@ -62,6 +72,7 @@ impl Imap {
             capabilities: Capabilities::default(),
             identified: false,
             server_id: None,
+            resync: Resync::Open,
         }
     }
 
@@ -208,6 +219,27 @@ impl Imap {
     /// Who the server says it is, `("name" "Dovecot" …)`; known behind the first SELECT.
     pub fn server_id(&self) -> Option<&str> {
         self.server_id.as_deref()
+    }
+
+    /// ENABLE QRESYNC, where it is offered and `wanted`, to go ahead of the connection's first
+    /// SELECT: behind that it is not allowed (RFC 5161 §3.1).
+    pub fn enabling(&mut self, wanted: bool) -> Option<&'static str> {
+        if self.resync != Resync::Open {
+            return None;
+        }
+        let offered = self.capabilities.has("QRESYNC") && self.capabilities.has("ENABLE");
+        self.resync = if wanted && offered { Resync::Enabled } else { Resync::Off };
+        (self.resync == Resync::Enabled).then_some("ENABLE QRESYNC")
+    }
+
+    /// Whether SELECT may ask for what has gone since a mod-sequence.
+    pub fn resynchronises(&self) -> bool {
+        self.resync == Resync::Enabled
+    }
+
+    /// This connection goes without QRESYNC, since the server does not do what it offers.
+    pub fn renounce_resync(&mut self) {
+        self.resync = Resync::Off;
     }
 
     /// The framer, for listings and bodies.

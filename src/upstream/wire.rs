@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use super::error::{Error, Result};
-use super::response::is_status;
+use super::lines::{announced, vanished};
 
 /// TCP or TLS over it.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -22,6 +22,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Transport for T {}
 
 /// A line over this is refused.
 pub const MAX_LINE: usize = 64 * 1024;
+/// VANISHED names many in one line (Dovecot: 13,000 in 72 KB). One over [`MAX_LINE`] is handed on
+/// without its names; over this it is refused as well.
+const MAX_VANISHED: usize = 16 * 1024 * 1024;
 /// The buffer's usual size: a TLS record.
 const BUFFER: usize = 16 * 1024;
 
@@ -44,6 +47,8 @@ pub struct Wire {
     literal_left: u64,
     in_literal: bool,
     continues: bool,
+    /// Octets of a line that were dropped, and its end is still to come.
+    dropping: Option<usize>,
     deadline: Duration,
     next_tag: u32,
     in_flight: u32,
@@ -61,6 +66,7 @@ impl Wire {
             literal_left: 0,
             in_literal: false,
             continues: false,
+            dropping: None,
             deadline,
             next_tag: 0,
             in_flight: 0,
@@ -177,6 +183,7 @@ impl Wire {
             self.literal_left -= length as u64;
             return Poll::Ready(Ok(Step::Data { octets, left: self.literal_left }));
         }
+        ready!(self.poll_drop(cx))?;
         let mut searched = self.start;
         loop {
             if let Some(offset) = memchr(b'\n', &self.buffer[searched..self.end]) {
@@ -186,18 +193,41 @@ impl Wire {
                 return Poll::Ready(self.line(text));
             }
             let unread = self.end - self.start;
+            if unread >= MAX_LINE
+                && !self.continues
+                && let Some(head) = vanished(&self.buffer[self.start..self.end])
+            {
+                let text = self.start..self.start + head;
+                self.dropping = Some(unread);
+                self.start = self.end;
+                return Poll::Ready(Ok(Step::Line { text, continues: false, literal: None }));
+            }
             ready!(self.poll_fill(cx))?;
             searched = self.start + unread;
         }
     }
 
+    /// Reads up to the end of a line that was handed on already.
+    fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while let Some(dropped) = self.dropping {
+            let found = memchr(b'\n', &self.buffer[self.start..self.end]);
+            let length = found.map_or(self.end - self.start, |offset| offset + 1);
+            self.start += length;
+            self.dropping = Some(dropped + length).filter(|_| found.is_none());
+            if dropped > MAX_VANISHED {
+                return Poll::Ready(Err(self.fail(Error::Protocol("a line over 16 MiB"))));
+            }
+            if self.dropping.is_some() {
+                ready!(self.poll_fill(cx))?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn line(&mut self, text: Range<usize>) -> Result<Step> {
         let continues = std::mem::take(&mut self.continues);
         let line = &self.buffer[text.clone()];
-        let mut literal = None;
-        if continues || !is_status(line) {
-            literal = announced(line).inspect_err(|_| self.failed = true)?;
-        }
+        let literal = announced(line, continues).inspect_err(|_| self.failed = true)?;
         if let Some(length) = literal {
             self.in_literal = true;
             self.literal_left = length;
@@ -263,26 +293,6 @@ impl Wire {
         }
         Ok(())
     }
-}
-
-/// The literal that a line announces at its end: `{n}`, `{n+}` or `~{n}`.
-fn announced(line: &[u8]) -> Result<Option<u64>> {
-    let Some(line) = line.strip_suffix(b"}") else {
-        return Ok(None);
-    };
-    let line = line.strip_suffix(b"+").unwrap_or(line);
-    let Some(open) = line.iter().rposition(|&octet| octet == b'{') else {
-        return Ok(None);
-    };
-    let digits = &line[open + 1..];
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Ok(None);
-    }
-    std::str::from_utf8(digits)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .map(Some)
-        .ok_or(Error::Protocol("a literal of impossible length"))
 }
 
 #[cfg(test)]
