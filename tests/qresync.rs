@@ -30,6 +30,11 @@ struct Setting {
 
 impl Setting {
     async fn new(maildrop: &str) -> Self {
+        Self::with(maildrop, &[ENABLE, PLAIN, FULL]).await
+    }
+
+    /// The first login asks for this.
+    async fn with(maildrop: &str, first: &[&str]) -> Self {
         let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
         sim.set_capability("QRESYNC", true);
         sim.create("alice", "Work", None);
@@ -38,7 +43,7 @@ impl Setting {
         for _ in 0..5 {
             setting.append();
         }
-        setting.expect("the first login", &[ENABLE, PLAIN, FULL]).await;
+        setting.expect("the first login", first).await;
         setting
     }
 
@@ -184,6 +189,13 @@ async fn a_newer_mod_sequence_alone_is_written_where_it_saves_much() {
 }
 
 #[tokio::test]
+async fn examine_asks_as_select_does() {
+    let setting = Setting::with("on_retrieve = \"leave\"", &[ENABLE, "EXAMINE \"INBOX\"", FULL]).await;
+    setting.remove(&[2]);
+    setting.expect("gone", &[ENABLE, "EXAMINE \"INBOX\" (QRESYNC (_ _))"]).await;
+}
+
+#[tokio::test]
 async fn a_new_uidvalidity_is_listed() {
     let setting = Setting::new("max_new_share = \"100%\"").await;
     setting.remove(&[2]);
@@ -208,14 +220,6 @@ async fn what_does_not_add_up_is_asked_for() {
         (Fault::WrongModSeq(1000), &[ENABLE, RESYNC]),
         (Fault::No(None), &[ENABLE, RESYNC, PLAIN, SEARCH]),
         (Fault::Bad, &[ENABLE, RESYNC, PLAIN, SEARCH]),
-        // Over another connection.
-        (Fault::Bye, &[ENABLE, RESYNC, PLAIN, FULL]),
-        (Fault::Eof, &[ENABLE, RESYNC, PLAIN, FULL]),
-        (Fault::VanishedLong(17 << 20), &[ENABLE, RESYNC, PLAIN, FULL]),
-        (
-            Fault::Raw(b"* 9 EXISTS\r\n* VANISHED (EARLIER) 1:4294967295\r\n".to_vec()),
-            &[ENABLE, RESYNC, PLAIN, FULL],
-        ),
     ] {
         let what = format!("{fault:?}").chars().take(40).collect::<String>();
         let setting = Setting::new("").await;
@@ -247,14 +251,6 @@ async fn a_server_without_what_it_offers_serves_all_the_same() {
             setting.expect("ENABLE is refused", &[ENABLE, RESYNC, PLAIN, SEARCH]).await;
         }
     }
-    for fault in [Fault::Bye, Fault::Eof, Fault::Raw(b"* BAD\r\n".to_vec())] {
-        let setting = Setting::new("").await;
-        setting.sim.fault_times(Place::Enable, fault, usize::MAX);
-        setting.remove(&[1]);
-        setting.expect("ENABLE breaks the connection", &[ENABLE, PLAIN, FULL]).await;
-        setting.sql("DELETE FROM listing").await;
-        setting.expect("at the first login", &[ENABLE, PLAIN, FULL]).await;
-    }
     let setting = Setting::new("").await;
     setting.sim.adjust(|traits| traits.silent_enable = true);
     setting.remove(&[1]);
@@ -266,6 +262,57 @@ async fn a_server_without_what_it_offers_serves_all_the_same() {
     setting.sim.set_capability("ENABLE", false);
     setting.remove(&[3]);
     setting.expect("ENABLE is not offered", &[PLAIN, SEARCH]).await;
+}
+
+/// Over another connection, and then without QRESYNC for a while.
+#[tokio::test]
+async fn a_server_that_breaks_off_is_asked_without_it() {
+    let lie = b"* 9 EXISTS\r\n* VANISHED (EARLIER) 1:4294967295\r\n".to_vec();
+    for (place, fault, asked) in [
+        (Place::Select, Fault::Bye, &[ENABLE, RESYNC, PLAIN, FULL][..]),
+        (Place::Select, Fault::Eof, &[ENABLE, RESYNC, PLAIN, FULL]),
+        (Place::Select, Fault::Raw(lie), &[ENABLE, RESYNC, PLAIN, FULL]),
+        (Place::Select, Fault::VanishedLong(17 << 20), &[ENABLE, RESYNC, PLAIN, FULL]),
+        (Place::Enable, Fault::Bye, &[ENABLE, PLAIN, FULL]),
+        (Place::Enable, Fault::Eof, &[ENABLE, PLAIN, FULL]),
+        (Place::Enable, Fault::Raw(b"P7 OK What?\r\n".to_vec()), &[ENABLE, PLAIN, FULL]),
+    ] {
+        let what = format!("{place:?}, {fault:?}").chars().take(60).collect::<String>();
+        let setting = Setting::new("").await;
+        setting.remove(&[2, 4]);
+        setting.sim.fault(place, fault);
+        // With ENABLE, the simulator ends before it has read what comes behind it.
+        let (shown, heard) = setting.poll().await;
+        assert_eq!(shown, [1, 3, 5], "{what}: {heard:?}");
+        assert_eq!(heard, asked, "{what}");
+        setting.expect(&what, &[PLAIN]).await;
+        setting.remove(&[1]);
+        setting.expect(&what, &[PLAIN, SEARCH]).await;
+    }
+    // A plain outage is none of its faults.
+    let setting = Setting::new("").await;
+    setting.sim.fault_times(Place::Select, Fault::Eof, 2);
+    let mut client = Pop3::connect(setting.bridge.address()).await;
+    client.ok("USER alice").await;
+    let refused = client.err(&format!("PASS {PASSWORD}")).await;
+    assert!(refused.starts_with("-ERR [SYS/TEMP]"), "{refused}");
+    drop(client);
+    setting.expect("it is over", &[ENABLE, RESYNC]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_asked_without_it() {
+    let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+    sim.set_capability("QRESYNC", true);
+    let settings =
+        Settings::new(format!("imap://{}", sim.address())).with("upstream.home", "timeout = \"1s\"");
+    let setting = Setting { bridge: Local::start(&settings).await, sim };
+    setting.sim.fault_times(Place::Enable, Fault::Stall, usize::MAX);
+    let (client, asked) = setting.login().await;
+    assert_eq!(asked, [ENABLE, PLAIN, FULL]);
+    client.quit().await;
+    setting.sim.kill_connections();
+    setting.expect("the next time", &[PLAIN]).await;
 }
 
 /// What a lie makes up for must not go unnoticed.
@@ -420,7 +467,6 @@ async fn a_random_mailbox_is_shown_as_it_is() {
             6 => Some(Fault::WrongModSeq(20)),
             // A plain SELECT that fails is a reason to refuse the login.
             7 if setting.modseq().await.is_some() => Some(Fault::Bad),
-            8 if setting.modseq().await.is_some() => Some(Fault::Eof),
             _ => None,
         };
         if let Some(fault) = fault {

@@ -45,7 +45,13 @@ pub async fn scan(
     let extra = Extra { flags: settings.only_unseen, internal_date: !settings.max_age.is_zero() };
     // Flags change, and dates are not kept.
     let known = if extra == Extra::default() { known(link, store, folder).await? } else { None };
-    link.scan(folder, access, extra, known).await
+    let with_known = known.is_some();
+    let mut scanned = link.scan(folder, access, extra, known).await?;
+    if with_known && scanned.told == Told::All {
+        // What was known was of no use, and would not be the next time.
+        scanned.retold = usize::MAX;
+    }
+    Ok(scanned)
 }
 
 /// What the cache can prove something with.

@@ -133,8 +133,9 @@ impl Link {
             let imap = self.unselected().await?;
             imap.renounce_resync();
             scanned = upstream::scan(imap, folder, access, extra, None).await;
-            // What was known leads to this again.
-            scanned = scanned.map(|scanned| Scanned { retold: usize::MAX, ..scanned });
+            if resyncing && scanned.is_ok() {
+                self.account.connector.avoid_resync();
+            }
         }
         let scanned = match scanned {
             Ok(scanned) => scanned,

@@ -63,6 +63,9 @@ impl Imap {
             imap = imap.start_tls(connector).await?;
         }
         imap.learn_capabilities().await?;
+        if !connector.may_resync() {
+            imap.renounce_resync();
+        }
         Ok(imap)
     }
 

@@ -54,11 +54,16 @@ pub enum Error {
 
 impl Error {
     /// Whether QRESYNC may be the reason, on a connection that has enabled it: the server breaks
-    /// off, or does not make sense.
+    /// off, hangs, or does not make sense.
     pub fn may_be_resync(&self) -> bool {
         matches!(
             self,
-            Self::Protocol(_) | Self::ShortListing { .. } | Self::Closed | Self::Bye(_) | Self::Io(_)
+            Self::Protocol(_)
+                | Self::ShortListing { .. }
+                | Self::Closed
+                | Self::Bye(_)
+                | Self::Io(_)
+                | Self::Timeout(_)
         )
     }
 }

@@ -74,9 +74,11 @@ impl Known {
         let passed = ranges::count(&within(&gone, from, next));
         let accounted = new.len() as u64 + passed == numbers as u64;
         let agreed = accounted && !new.iter().any(|row| holds(&gone, row.uid));
-        if agreed && rows.iter().filter(|row| !holds(&gone, row.uid)).count() == exists {
-            let (lost, left): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| holds(&gone, row.uid));
-            return Ok(Some((left, Told::Gone(lost.iter().map(|row| row.uid).collect()))));
+        let is_left = |row: &Row| !holds(&gone, row.uid);
+        if agreed && rows.iter().filter(|row| is_left(row)).count() == exists {
+            let lost = rows.iter().filter(|row| !is_left(row)).map(|row| row.uid).collect();
+            rows.retain(is_left);
+            return Ok(Some((rows, Told::Gone(lost))));
         }
         Ok(present(imap, view, rows).await?.map(|rows| (rows, Told::Present)))
     }

@@ -106,7 +106,7 @@ pub async fn scan(
     }
     view.want = Want::Listing(extra);
     let rows = list(imap, &all, &mut view, 2).await?;
-    Ok(Scanned { mailbox, rows, told: Told::All, retold: usize::MAX })
+    Ok(Scanned { mailbox, rows, told: Told::All, retold })
 }
 
 /// Lists the selected mailbox, in so many attempts.
