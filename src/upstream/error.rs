@@ -60,6 +60,7 @@ impl Error {
             self,
             Self::Protocol(_)
                 | Self::ShortListing { .. }
+                | Self::NoUidValidity
                 | Self::Closed
                 | Self::Bye(_)
                 | Self::Io(_)
