@@ -154,6 +154,8 @@ async fn run(policies: [&'static str; 2]) {
 impl Model {
     async fn start(policies: [&'static str; 2], seed: u64) -> Self {
         let sim = Server::builder().user(USER, PASSWORD).start().await.expect("the simulator starts");
+        // With what tells removals, and without it.
+        sim.set_capability("QRESYNC", !matches!(policies[0], "hide" | "archive"));
         sim.create(USER, "Archive", None);
         sim.create(USER, "Work", None);
         let account = format!(

@@ -4,9 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::account::Place;
 use super::error::Error;
 use super::keys;
-use super::link::{Link, Place};
+use super::link::Link;
 use super::relocate::{self, Way};
 use super::{Maildrop, Result};
 use crate::failpoint;

@@ -1,8 +1,9 @@
 //! One folder of a maildrop: its listing, and what this login sees of it.
 
+use super::account::Place;
 use super::error::Error;
 use super::keys;
-use super::link::{Link, Place};
+use super::link::Link;
 use super::lock::Turns;
 use super::renumbering::{Renumbered, carry_over};
 use super::unique_ids::UniqueIds;
@@ -47,7 +48,8 @@ pub async fn scan(
     let cacheable = extra == Extra::default();
     let has_waited = link.is_resting();
     let cached = if cacheable { known(link, store, folder).await? } else { None };
-    match link.scan(folder, access, extra, cached).await {
+    let with_cached = cached.is_some();
+    let scanned = match link.scan(folder, access, extra, cached).await {
         // It was dead, or the server would have no more of it.
         Err(error) if has_waited => {
             tracing::debug!(login = %link.account().login, %error, "a connection that waited is replaced");
@@ -56,7 +58,13 @@ pub async fn scan(
             link.scan(folder, access, extra, cached).await
         }
         scanned => scanned,
+    };
+    let mut scanned = scanned?;
+    if with_cached && scanned.told == Told::All {
+        // What was known was of no use, and would not be the next time.
+        scanned.retold = usize::MAX;
     }
+    Ok(scanned)
 }
 
 /// What the cache can prove something with.
@@ -69,7 +77,8 @@ async fn known(link: &Link, store: &Store, folder: &FolderName) -> Result<Option
     // What came while it was listed is asked for again, with all that came since.
     let rows = cached.rows.into_iter().take_while(|row| row.uid < uid_next);
     let rows = rows.map(|row| Row { uid: row.uid, size: row.size, internal_date: 0, seen: false });
-    Ok(Some(Known { validity: mailbox.validity, uid_next, rows: rows.collect() }))
+    let modseq = cached.highest_modseq;
+    Ok(Some(Known { validity: mailbox.validity, uid_next, modseq, rows: rows.collect() }))
 }
 
 /// Freezes a scanned folder: who its messages are, and which of them this login sees, with their
@@ -80,7 +89,7 @@ pub async fn freeze(
     turns: &Turns,
     settings: &config::Maildrop,
     (folder, access): (&FolderName, Access),
-    Scanned { mailbox, rows, told }: Scanned,
+    Scanned { mailbox, rows, told, retold }: Scanned,
     pending: &[Deletion],
 ) -> Result<(Folder, Vec<(Uid, Octets)>), Error> {
     let name = mailbox_name(link, folder);
@@ -109,11 +118,11 @@ pub async fn freeze(
         // Taken back meanwhile, it stays so.
         listing.full_at = cached.as_ref().map_or(0, |cached| cached.full_at);
     }
-    let named = told != Told::New;
+    let named = matches!(told, Told::All | Told::Present);
     if named && cached.as_ref().is_none_or(|cached| cached.rows.iter().any(|row| listing.had_lost(row.uid))) {
         keys::forget_lost(store, id, &listing).await?;
     }
-    keep_listing(store, id, cached, &listing, &login).await;
+    keep_listing(store, id, cached, &listing, retold, &login).await;
 
     let hidden = store.hidden(id, &login).await?;
     let mut unseen: Vec<Uid> = hidden.clone();
@@ -147,7 +156,11 @@ pub async fn freeze(
         store.assign(id, settings.unique_id.name(), &assigned).await?;
     }
     // Tidying: a failure costs nothing but the room, and shows again at the next login.
-    let gone: Vec<Uid> = hidden.into_iter().filter(|uid| named && listing.had_lost(*uid)).collect();
+    let gone: Vec<Uid> = match told {
+        // Named one by one: their keys go as well.
+        Told::Gone(gone) => gone,
+        _ => hidden.into_iter().filter(|uid| named && listing.had_lost(*uid)).collect(),
+    };
     if !gone.is_empty()
         && let Err(error) = store.forget(id, &gone).await
     {
@@ -171,15 +184,28 @@ fn as_listing(mailbox: &Mailbox, rows: Vec<CachedRow>) -> CachedListing {
     CachedListing { uid_next, highest_modseq, rows, listed_at: 0, full_at: now() }
 }
 
+/// Up to so much told anew at each login costs less than to keep a newer mod-sequence.
+const RETOLD: usize = 100;
+
 /// Keeps the listing if it differs from the cached one. It is a cache: a failure is logged only.
+///
+/// A mod-sequence alone is kept only where the old one is of no use or makes the server tell much
+/// (`retold`): each flag that is set anywhere makes a newer one, and an older one is right as well.
 async fn keep_listing(
     store: &Store,
     id: MailboxId,
     cached: Option<CachedListing>,
     listing: &CachedListing,
+    retold: usize,
     login: &str,
 ) {
-    let same = |cached: &CachedListing| cached.rows == listing.rows && cached.uid_next == listing.uid_next;
+    let serves = |cached: &CachedListing| match (cached.highest_modseq, listing.highest_modseq) {
+        (Some(then), Some(now)) if then < now => retold <= RETOLD,
+        (then, now) => then == now,
+    };
+    let same = |cached: &CachedListing| {
+        cached.rows == listing.rows && cached.uid_next == listing.uid_next && serves(cached)
+    };
     if cached.is_some_and(|cached| same(&cached) && (cached.is_fresh() || !listing.is_fresh())) {
         return;
     }

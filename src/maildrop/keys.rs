@@ -2,7 +2,8 @@
 //! server makes a mailbox anew.
 
 use super::Result;
-use super::link::{Link, Place};
+use super::account::Place;
+use super::link::Link;
 use super::unique_id;
 use super::unique_ids::UniqueIds;
 use crate::config::UniqueIdScheme;

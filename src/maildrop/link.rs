@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::account::{Account, Place};
 use super::ahead;
 use super::error::Error;
 use super::reader::Part;
 use crate::ids::{Uid, UidValidity};
-use crate::secret::Secret;
 use crate::upstream::{
-    self, Access, Capabilities, Connector, Extra, Flight, FolderName, Found, Imap, Known, Lost, Mailbox,
-    Piece, Pool, Request, Scanned, Section, Slot,
+    self, Access, Capabilities, Extra, Flight, FolderName, Found, Imap, Known, Lost, Mailbox, Piece, Pool,
+    Request, Scanned, Section, Slot,
 };
 
 /// Up to here it is cheaper to read what is left than to connect again.
@@ -22,25 +22,6 @@ const SINGLE_COMMANDS: usize = 8;
 
 /// How long what is on its way is waited for before a goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Whose mailbox on which server.
-#[derive(Clone)]
-pub struct Account {
-    /// The POP3 login.
-    pub login: String,
-    pub connector: Connector,
-    /// The user name there.
-    pub username: String,
-    pub password: Secret,
-}
-
-/// A folder as it has to be when something is done in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub folder: FolderName,
-    pub validity: UidValidity,
-    pub access: Access,
-}
 
 /// The connection, and what it takes to have another.
 ///
@@ -135,9 +116,19 @@ impl Link {
         };
         let mut scanned = upstream::scan(imap, folder, access, extra, known).await;
         // What only this server gets wrong about the shorter way must not keep everybody out.
-        if with_known && let Err(upstream::Error::Protocol(reason)) = &scanned {
-            tracing::warn!(login = %self.account.login, %folder, reason, "the folder is listed in full");
-            scanned = upstream::scan(self.unselected().await?, folder, access, extra, None).await;
+        let resyncing = self.imap.as_ref().is_some_and(Imap::resynchronises);
+        if let Err(error) = &scanned
+            && (with_known && matches!(error, upstream::Error::Protocol(_))
+                || resyncing && error.may_be_resync())
+        {
+            tracing::warn!(login = %self.account.login, %folder, %error, "the folder is listed in full");
+            self.drop_connection();
+            let imap = self.unselected().await?;
+            imap.renounce_resync();
+            scanned = upstream::scan(imap, folder, access, extra, None).await;
+            if resyncing && scanned.is_ok() {
+                self.account.connector.avoid_resync();
+            }
         }
         let scanned = match scanned {
             Ok(scanned) => scanned,

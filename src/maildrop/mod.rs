@@ -1,6 +1,7 @@
 //! The maildrop: a frozen view of one or several folders for one session, and what a session does
 //! with it.
 
+mod account;
 mod ahead;
 mod carry_out;
 mod error;
@@ -27,9 +28,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+pub use account::Account;
 pub use error::Error;
 pub use folder::Folder;
-pub use link::Account;
 pub use listing::{Entry, Listing, Sent};
 pub use lock::{Locks, Preemption};
 pub use policy::{Plan, Unsuited, access, plan, target};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::account::Place;
 use super::ahead::What;
 use super::error::Error;
-use super::link::{DRAIN, Link, Place, Wanted};
+use super::link::{DRAIN, Link, Wanted};
 use super::listing::Entry;
 use crate::upstream::{self, Code, Piece, REST, Request, Section};
 

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use super::account::Place;
 use super::keys;
-use super::link::{Link, Place};
+use super::link::Link;
 use super::{Error, Result};
 use crate::fingerprint::{Digest, Fingerprint};
 use crate::ids::{Uid, UidValidity};

@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
+use super::account::Place;
 use super::error::Error;
 use super::keys;
-use super::link::{Link, Place};
+use super::link::Link;
 use super::matching::matched;
 use crate::config::Share;
 use crate::fingerprint::Key;

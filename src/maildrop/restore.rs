@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use super::account::{Account, Place};
 use super::error::Error;
 use super::folder::mailbox_name;
-use super::link::{Account, Link, Place};
+use super::link::Link;
 use super::unique_ids::UniqueIds;
 use super::{Result, relocate};
 use crate::config::UniqueIdScheme;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::error::Error;
-use super::link::Account;
 use crate::config::{self, OnDelete};
 use crate::upstream::{self, FolderName};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::link::Account;
+use super::account::Account;
 
 /// The pauses behind failures at one account.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);

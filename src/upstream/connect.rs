@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -19,6 +19,9 @@ use crate::config::{TransportSecurity, Upstream};
 
 /// How long TCP and TLS may take together, unless the upstream's `timeout` is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a server that has broken off because of QRESYNC is not asked for it again.
+const WITHOUT_RESYNC: Duration = Duration::from_secs(60 * 60);
 
 /// Why an upstream cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,8 @@ pub enum SetupError {
 pub struct Connector {
     upstream: Arc<Upstream>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// When QRESYNC has last done harm, for all clones.
+    resync_failed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Connector {
@@ -64,7 +69,18 @@ impl Connector {
                 Some((TlsConnector::from(Arc::new(config)), name))
             }
         };
-        Ok(Self { upstream, tls })
+        Ok(Self { upstream, tls, resync_failed: Arc::default() })
+    }
+
+    /// New connections go without QRESYNC for a while.
+    pub fn avoid_resync(&self) {
+        *self.resync_failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether QRESYNC has done no harm lately.
+    pub fn may_resync(&self) -> bool {
+        let failed = *self.resync_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_none_or(|failed| failed.elapsed() >= WITHOUT_RESYNC)
     }
 
     /// The upstream that this connects to.

@@ -4,8 +4,6 @@
 use std::time::Duration;
 
 use async_imap::{Authenticator, Client, Connection, Session};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -13,9 +11,10 @@ use super::compress::Deflated;
 use super::connect::Connector;
 use super::error::{Error, Result};
 use super::guard::Guard;
-use super::response::{Capabilities, Outcome, Response, Status};
+use super::login::{initial_response, login_with_literals, plain, quoted_login};
+use super::response::{Capabilities, Outcome, Status};
 use super::rest::Rest;
-use super::wire::{Step, Wire};
+use super::wire::Wire;
 use crate::secret::Secret;
 
 /// How long a polite LOGOUT may take.
@@ -29,6 +28,7 @@ pub struct Imap {
     identified: bool,
     server_id: Option<String>,
     pub(super) rest: Rest,
+    resync: Resync,
 }
 
 /// What became of `compress = true`, behind the login.
@@ -37,6 +37,15 @@ pub enum Compression {
     Active,
     NotOffered,
     Refused(Status),
+}
+
+/// QRESYNC (RFC 7162) on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resync {
+    /// It may still be enabled: nothing has been selected.
+    Open,
+    Enabled,
+    Off,
 }
 
 enum Handle {
@@ -66,6 +75,9 @@ impl Imap {
         }
         imap.learn_capabilities().await?;
         imap.compression = connector.upstream().compress.then_some(Compression::NotOffered);
+        if !connector.may_resync() {
+            imap.renounce_resync();
+        }
         Ok(imap)
     }
 
@@ -77,6 +89,7 @@ impl Imap {
             identified: false,
             server_id: None,
             rest: Rest::None,
+            resync: Resync::Open,
         }
     }
 
@@ -142,7 +155,7 @@ impl Imap {
             self.run("LOGIN", &command).await
         } else {
             let deadline = self.wire()?.deadline();
-            match timeout(deadline, self.login_with_literals(username, password)).await {
+            match timeout(deadline, login_with_literals(self, username, password)).await {
                 Ok(result) => result,
                 Err(_) => Err(self.wire()?.fail(Error::Timeout(deadline))),
             }
@@ -207,31 +220,6 @@ impl Imap {
         }
     }
 
-    /// LOGIN with both arguments as literals (RFC 3501 §4.3), without waiting where LITERAL+ or
-    /// LITERAL- allows (RFC 7888). async-imap sends a command only whole, so this is the framer's.
-    async fn login_with_literals(&mut self, username: &str, password: &Secret) -> Result<()> {
-        let at_once = self.capabilities.has("LITERAL+") || self.capabilities.has("LITERAL-");
-        let wire = self.wire()?;
-        wire.check_idle()?;
-        let plus = if at_once { "+" } else { "" };
-        let announce = |length: usize| format!("{{{length}{plus}}}");
-        wire.send(&[&format!("LOGIN {}", announce(username.len()))]).await?;
-        let then = format!(" {}\r\n", announce(password.expose().len()));
-        for octets in [[username.as_bytes(), then.as_bytes()], [password.expose(), b"\r\n"]] {
-            if !at_once && let Some(status) = answer(wire).await? {
-                return Err(refused("LOGIN", status));
-            }
-            wire.send_raw(&Zeroizing::new(octets.concat())).await?;
-        }
-        loop {
-            match answer(wire).await? {
-                Some(status) if status.outcome == Outcome::Ok => return Ok(()),
-                Some(status) => return Err(refused("LOGIN", status)),
-                None => {}
-            }
-        }
-    }
-
     /// What the server offers now.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
@@ -251,6 +239,27 @@ impl Imap {
     /// Who the server says it is, `("name" "Dovecot" …)`; known behind the first SELECT.
     pub fn server_id(&self) -> Option<&str> {
         self.server_id.as_deref()
+    }
+
+    /// ENABLE QRESYNC, where it is offered and `wanted`, to go ahead of the connection's first
+    /// SELECT: behind that it is not allowed (RFC 5161 §3.1).
+    pub fn enabling(&mut self, wanted: bool) -> Option<&'static str> {
+        if self.resync != Resync::Open {
+            return None;
+        }
+        let offered = self.capabilities.has("QRESYNC") && self.capabilities.has("ENABLE");
+        self.resync = if wanted && offered { Resync::Enabled } else { Resync::Off };
+        (self.resync == Resync::Enabled).then_some("ENABLE QRESYNC")
+    }
+
+    /// Whether SELECT may ask for what has gone since a mod-sequence.
+    pub fn resynchronises(&self) -> bool {
+        self.resync == Resync::Enabled
+    }
+
+    /// This connection goes without QRESYNC, since the server does not do what it offers.
+    pub fn renounce_resync(&mut self) {
+        self.resync = Resync::Off;
     }
 
     /// The framer, for listings and bodies.
@@ -294,52 +303,6 @@ impl Imap {
     }
 }
 
-fn refused(command: &'static str, status: Status) -> Error {
-    Error::Refused { command, status }
-}
-
-/// The next tagged status, or `None` for a continuation request.
-async fn answer(wire: &mut Wire) -> Result<Option<Status>> {
-    loop {
-        let Step::Line { text, .. } = wire.step().await? else {
-            continue;
-        };
-        match Response::parse(wire.octets(&text)) {
-            Response::Continue(_) => return Ok(None),
-            Response::Tagged { tag, status } => {
-                let tag = tag.to_vec();
-                wire.finished(&tag);
-                return Ok(Some(status));
-            }
-            Response::Untagged(status) if status.outcome == Outcome::Bye => {
-                return Err(wire.fail(Error::Bye(status)));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The message of SASL PLAIN (RFC 4616 §2), without an authorisation identity.
-fn plain(username: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new([b"\0", username.as_bytes(), b"\0", password.expose()].concat())
-}
-
-fn initial_response(username: &str, password: &Secret) -> Zeroizing<String> {
-    Zeroizing::new(STANDARD.encode(&*plain(username, password)))
-}
-
-/// LOGIN with quoted strings (RFC 3501 §4.3): only for what they can carry.
-fn quoted_login(username: &str, password: &Secret) -> Option<Zeroizing<String>> {
-    let quote = |octets: &[u8]| {
-        let text = std::str::from_utf8(octets).ok()?;
-        let plain = text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
-        plain.then(|| text.replace('\\', "\\\\").replace('"', "\\\""))
-    };
-    let username = quote(username.as_bytes())?;
-    let password = Zeroizing::new(quote(password.expose())?);
-    Some(Zeroizing::new(format!("LOGIN \"{username}\" \"{}\"", *password)))
-}
-
 /// Hands PLAIN's one message to async-imap.
 struct Plain(Zeroizing<Vec<u8>>);
 
@@ -348,21 +311,5 @@ impl Authenticator for Plain {
 
     fn process(&mut self, _challenge: &[u8]) -> Self::Response {
         self.0.clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoting_carries_only_printable_ascii() {
-        let login = |name: &str, password: &[u8]| {
-            quoted_login(name, &Secret::new(password.to_vec())).map(|command| command.to_string())
-        };
-        assert_eq!(login("al\"ice", b"a b\\").as_deref(), Some(r#"LOGIN "al\"ice" "a b\\""#));
-        for password in [&b"line\r\nA2 LOGOUT"[..], b"caf\xc3\xa9", b"caf\xe9", b"tab\t"] {
-            assert_eq!(login("alice", password), None, "{password:?}");
-        }
     }
 }

@@ -55,5 +55,22 @@ pub enum Error {
     NoUidValidity,
 }
 
+impl Error {
+    /// Whether QRESYNC may be the reason, on a connection that has enabled it: the server breaks
+    /// off, hangs, or does not make sense.
+    pub fn may_be_resync(&self) -> bool {
+        matches!(
+            self,
+            Self::Protocol(_)
+                | Self::ShortListing { .. }
+                | Self::NoUidValidity
+                | Self::Closed
+                | Self::Bye(_)
+                | Self::Io(_)
+                | Self::Timeout(_)
+        )
+    }
+}
+
 /// Shorthand of this layer.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -109,6 +109,7 @@ impl Guard {
                 }
                 Response::Exists(_)
                 | Response::Expunge
+                | Response::Vanished { .. }
                 | Response::Fetch(_)
                 | Response::Id(_)
                 | Response::Other => {}

@@ -4,10 +4,11 @@ use super::control::Imap;
 use super::error::{Error, Result};
 use super::exchange::{Answer, Exchange};
 use super::listing::{Mailbox, Told};
+use super::ranges::{self, Range, disjoint, holds};
 use super::response::{Response, word};
 use super::rows::{Row, Want};
 use super::view::View;
-use crate::ids::{Uid, UidValidity, decimal};
+use crate::ids::{Uid, UidValidity};
 
 /// An answer to SEARCH is one line, and the framer takes none over 64 KiB.
 const MAX_SET: usize = 60_000;
@@ -20,23 +21,32 @@ const MAX_RANGE: usize = 22;
 pub struct Known {
     pub validity: UidValidity,
     pub uid_next: Uid,
+    /// HIGHESTMODSEQ at that time or before.
+    pub modseq: Option<u64>,
     /// Ascending, all below `uid_next`.
     pub rows: Vec<Row>,
 }
 
 impl Known {
+    /// What asks SELECT for that which has gone since then (RFC 7162 §3.2.5).
+    pub fn parameter(&self) -> Option<String> {
+        let Self { validity, modseq, .. } = self;
+        modseq.map(|modseq| format!(" (QRESYNC ({validity} {modseq}))"))
+    }
+
     /// The rows as they are now. `None`: they have to be listed anew, since it cannot be proven.
     ///
     /// UIDs ascend (RFC 3501 §2.3.1.1): what is not known is not below `uid_next`, so the mailbox
-    /// is a part of what is known and what is new. As many as EXISTS are all of them. Whatever
-    /// moves meanwhile, or does not add up, leads to `None`.
+    /// is a part of what is known and what is new. As many as EXISTS are all of them, be it with
+    /// or without those that the server says have gone. Whatever moves meanwhile, or does not add
+    /// up, leads to `None`.
     pub async fn renewed(
         self,
         imap: &mut Imap,
         mailbox: &Mailbox,
         view: &mut View,
     ) -> Result<Option<(Vec<Row>, Told)>> {
-        let Self { validity, uid_next: from, mut rows } = self;
+        let Self { validity, uid_next: from, modseq, mut rows } = self;
         let Some(next) = mailbox.uid_next.filter(|next| *next >= from) else { return Ok(None) };
         if validity != mailbox.validity || !view.counted || view.moved {
             return Ok(None);
@@ -49,18 +59,42 @@ impl Known {
         if exists == 0 {
             return Ok(Some((Vec::new(), Told::Present)));
         }
-        let mut whole = true;
+        let gone = earlier(view, modseq, mailbox.highest_modseq);
+        let known = rows.len();
         if numbers > 0 {
             let Some(new) = new_rows(imap, view, from, next).await? else { return Ok(None) };
-            whole = new.len() == numbers;
             rows.extend(new);
         }
-        // A row that is missing here must not make up for one that has gone there.
-        if whole && rows.len() == exists {
+        // A row that is missing here must not make up for one that has gone there: each of the new
+        // numbers has its row, or is said to have come and gone.
+        let new = &rows[known..];
+        if new.len() == numbers && rows.len() == exists {
             return Ok(Some((rows, Told::New)));
+        }
+        let passed = ranges::count(&within(&gone, from, next));
+        let accounted = new.len() as u64 + passed == numbers as u64;
+        let agreed = accounted && !new.iter().any(|row| holds(&gone, row.uid));
+        let is_left = |row: &Row| !holds(&gone, row.uid);
+        if agreed && rows.iter().filter(|row| is_left(row)).count() == exists {
+            let lost = rows.iter().filter(|row| !is_left(row)).map(|row| row.uid).collect();
+            rows.retain(is_left);
+            return Ok(Some((rows, Told::Gone(lost))));
         }
         Ok(present(imap, view, rows).await?.map(|rows| (rows, Told::Present)))
     }
+}
+
+/// What has gone since the mod-sequence `then`, as SELECT has told it; nothing unless that is still
+/// a moment of this mailbox's past.
+fn earlier(view: &mut View, then: Option<u64>, now: Option<u64>) -> Vec<Range> {
+    let told = std::mem::take(&mut view.earlier).finish();
+    told.filter(|_| then.is_some() && then <= now).unwrap_or_default()
+}
+
+/// The parts of ranges from `from` up to below `next`.
+fn within(ranges: &[Range], from: Uid, next: Uid) -> Vec<Range> {
+    let cut = |&(first, last): &Range| (first.max(from.get()), last.min(next.get() - 1));
+    ranges.iter().map(cut).filter(|(first, last)| first <= last).collect()
 }
 
 /// The rows of `from` up to `next`, ascending.
@@ -86,12 +120,8 @@ async fn present(imap: &mut Imap, view: &mut View, mut rows: Vec<Row>) -> Result
         fetched(imap, view).await?
     };
     let Some(ranges) = ranges else { return Ok(None) };
-    let named: u64 = ranges.iter().map(|(first, last)| u64::from(last - first) + 1).sum();
-    rows.retain(|row| {
-        let uid = row.uid.get();
-        let before = ranges.partition_point(|(first, _)| *first <= uid);
-        before.checked_sub(1).is_some_and(|at| uid <= ranges[at].1)
-    });
+    let named = ranges::count(&ranges);
+    rows.retain(|row| holds(&ranges, row.uid));
     Ok((named == exists as u64 && rows.len() == exists).then_some(rows))
 }
 
@@ -102,7 +132,7 @@ fn length_of_set(rows: &[Row], exists: usize) -> usize {
 }
 
 /// The UIDs that are there, as ascending ranges; by one line where the server can (RFC 4731).
-async fn searched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<(u32, u32)>>> {
+async fn searched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<Range>>> {
     let mut search = Exchange::begin(imap, "SEARCH", "UID SEARCH RETURN (ALL) ALL", 1, 0).await?;
     let mut found = None;
     loop {
@@ -110,6 +140,7 @@ async fn searched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<(u32, u
             Ok(Answer::Untagged { text, .. }) => match Response::parse(text) {
                 Response::Exists(exists) => view.note_exists(exists),
                 Response::Expunge => view.note_expunge(),
+                Response::Vanished { earlier: false, set } => view.note_vanished(set),
                 _ => found = found.or_else(|| extended(text)),
             },
             Ok(Answer::Done(_)) => return Ok(found.filter(|_| !view.moved)),
@@ -121,7 +152,7 @@ async fn searched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<(u32, u
 }
 
 /// The same from every other server.
-async fn fetched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<(u32, u32)>>> {
+async fn fetched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<Range>>> {
     view.want = Want::Uids;
     let rows = rows(imap, view, "UID FETCH 1:* (UID)").await?;
     if view.moved || view.tainted {
@@ -143,7 +174,7 @@ async fn rows(imap: &mut Imap, view: &mut View, fetch: &str) -> Result<Vec<Row>>
 }
 
 /// `* ESEARCH (TAG "P5") UID ALL 1:17,21`
-fn extended(line: &[u8]) -> Option<Vec<(u32, u32)>> {
+fn extended(line: &[u8]) -> Option<Vec<Range>> {
     let (star, rest) = word(line);
     let (name, rest) = word(rest);
     if star != b"*" || !name.eq_ignore_ascii_case(b"ESEARCH") {
@@ -152,19 +183,7 @@ fn extended(line: &[u8]) -> Option<Vec<(u32, u32)>> {
     let mut words = rest.split(|&octet| octet == b' ');
     words.find(|word| word.eq_ignore_ascii_case(b"UID"))?;
     words.find(|word| word.eq_ignore_ascii_case(b"ALL"))?;
-    let range = |range: &[u8]| {
-        let mut ends = range.splitn(2, |&octet| octet == b':');
-        let one = decimal(ends.next()?)?;
-        let other = ends.next().map_or(Some(one), decimal)?;
-        Some((one.min(other), one.max(other)))
-    };
-    disjoint(words.next()?.split(|&octet| octet == b',').map(range).collect::<Option<Vec<_>>>()?)
-}
-
-/// The ranges in order, if none of them meet.
-fn disjoint(mut ranges: Vec<(u32, u32)>) -> Option<Vec<(u32, u32)>> {
-    ranges.sort_unstable();
-    ranges.windows(2).all(|pair| pair[0].1 < pair[1].0).then_some(ranges)
+    disjoint(ranges::ranges(words.next()?).collect::<Option<Vec<_>>>()?)
 }
 
 #[cfg(test)]

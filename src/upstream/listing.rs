@@ -35,16 +35,20 @@ pub struct Mailbox {
 /// Selects `folder`.
 pub async fn select(imap: &mut Imap, folder: &FolderName, access: Access) -> Result<Mailbox> {
     let mut view = View::default();
-    flight(imap, folder, access, None, &mut view).await
+    // Nothing is kept of what is selected so, which is no reason for another kind of responses.
+    imap.enabling(false);
+    flight(imap, folder, access, Along::default(), &mut view).await
 }
 
 /// How much of a listing the server has just told; the rest is of an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     All,
     /// Which messages are there, and all of the new ones.
     Present,
-    /// The new ones, and as many as there are.
+    /// These of the earlier listing have gone, all of the new ones, and how many there are.
+    Gone(Vec<Uid>),
+    /// The new ones, and how many there are.
     New,
 }
 
@@ -54,6 +58,8 @@ pub struct Scanned {
     pub mailbox: Mailbox,
     pub rows: Vec<Row>,
     pub told: Told,
+    /// How much the server told because the mod-sequence that is known was not its newest.
+    pub retold: usize,
 }
 
 /// Selects `folder` and lists all its messages, in the order of their UIDs.
@@ -71,21 +77,37 @@ pub async fn scan(
 ) -> Result<Scanned> {
     let mut view = View { want: Want::Listing(extra), ..View::default() };
     let all = format!("UID FETCH 1:* {}", view.want.items());
+    // At the first listing as well: Dovecot counts no mod-sequences until it is asked for them.
+    let enable = imap.enabling(true);
     let Some(known) = known else {
-        let mailbox = flight(imap, folder, access, Some(&all), &mut view).await?;
+        let along = Along { enable, then: Some(&all), ..Along::default() };
+        let mailbox = flight(imap, folder, access, along, &mut view).await?;
         let rows = match view.take_rows() {
             Some(rows) => rows,
             None => list(imap, &all, &mut view, 1).await?,
         };
-        return Ok(Scanned { mailbox, rows, told: Told::All });
+        return Ok(Scanned { mailbox, rows, told: Told::All, retold: 0 });
     };
-    let mailbox = flight(imap, folder, access, None, &mut view).await?;
+    let parameter = known.parameter().filter(|_| imap.resynchronises());
+    let resyncing = parameter.is_some();
+    view.resyncing = resyncing;
+    let along = Along { enable, parameter, ..Along::default() };
+    let mut selected = flight(imap, folder, access, along, &mut view).await;
+    if resyncing && matches!(selected, Err(Error::Refused { .. })) {
+        // Perhaps not the mailbox, but QRESYNC.
+        imap.renounce_resync();
+        view = View { want: Want::Listing(extra), ..View::default() };
+        selected = flight(imap, folder, access, Along::default(), &mut view).await;
+    }
+    let mailbox = selected?;
+    view.resyncing = false;
+    let retold = view.retold();
     if let Some((rows, told)) = known.renewed(imap, &mailbox, &mut view).await? {
-        return Ok(Scanned { mailbox, rows, told });
+        return Ok(Scanned { mailbox, rows, told, retold });
     }
     view.want = Want::Listing(extra);
     let rows = list(imap, &all, &mut view, 2).await?;
-    Ok(Scanned { mailbox, rows, told: Told::All })
+    Ok(Scanned { mailbox, rows, told: Told::All, retold })
 }
 
 /// Lists the selected mailbox, in so many attempts.
@@ -103,23 +125,32 @@ async fn list(imap: &mut Imap, all: &str, view: &mut View, attempts: usize) -> R
     Err(Error::ShortListing { rows: view.rows.len(), exists: view.exists })
 }
 
+/// What goes out with SELECT.
+#[derive(Default)]
+struct Along<'a> {
+    enable: Option<&'static str>,
+    /// With a blank before it.
+    parameter: Option<String>,
+    then: Option<&'a str>,
+}
+
 async fn flight(
     imap: &mut Imap,
     folder: &FolderName,
     access: Access,
-    then: Option<&str>,
+    Along { enable, parameter, then }: Along<'_>,
     view: &mut View,
 ) -> Result<Mailbox> {
     let verb = match access {
         Access::ReadWrite => "SELECT",
         Access::ReadOnly => "EXAMINE",
     };
-    let select = format!("{verb} {}", folder.quoted());
+    let select = format!("{verb} {}{}", folder.quoted(), parameter.unwrap_or_default());
     let identification = imap.identification();
     let idle = imap.leave_rest()?;
     let wire = imap.wire()?;
     let commands: Vec<&str> =
-        identification.as_deref().into_iter().chain([select.as_str()]).chain(then).collect();
+        identification.as_deref().into_iter().chain(enable).chain([select.as_str()]).chain(then).collect();
     let mut tag = wire.send_behind(if idle.is_some() { DONE } else { "" }, &commands).await?;
     if let Some(idle) = idle {
         // What it was told while it rested is of before.
@@ -133,6 +164,15 @@ async fn flight(
         }
         tag = tag.wrapping_add(1);
     }
+    let mut enabled = true;
+    if enable.is_some() {
+        match view.read(wire, tag, "ENABLE").await {
+            Ok(_) => {}
+            Err(Error::Refused { .. }) => enabled = false,
+            Err(error) => return Err(error),
+        }
+        tag = tag.wrapping_add(1);
+    }
     let selected = view.read(wire, tag, verb).await;
     // The second answer is read even when the first is NO, to leave the connection usable.
     let listed = match then {
@@ -141,6 +181,9 @@ async fn flight(
     };
     if let Some(id) = view.server_id.take() {
         imap.identified_as(id);
+    }
+    if !enabled {
+        imap.renounce_resync();
     }
     let status = selected?;
     listed?;
@@ -152,7 +195,7 @@ async fn flight(
         exists: view.exists,
         read_only: access == Access::ReadOnly || status.code == Some(Code::ReadOnly),
         uid_next: view.uid_next,
-        highest_modseq: view.highest_modseq,
+        highest_modseq: view.highest_modseq(),
         keywords: view.keywords,
     })
 }

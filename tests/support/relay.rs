@@ -1,14 +1,14 @@
-//! A relay on loopback whose own address is 127.0.0.2.
+//! Relays on loopback: one whose own address is 127.0.0.2, one that listens in.
 //!
 //! Dovecot takes a connection whose two ends have one address for a safe one
 //! and then announces no `LOGINDISABLED`, whatever its configuration says.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Passes everything on to `target`; ends with the runtime of the test.
 pub async fn start(target: SocketAddr) -> SocketAddr {
@@ -66,4 +66,32 @@ pub async fn counting(target: SocketAddr, at_most: u64) -> (SocketAddr, Arc<Atom
         }
     });
     (address, count)
+}
+
+/// Passes everything on to `target`, and keeps the lines that clients sent, without their tags.
+pub async fn listening_in(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&lines);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let heard = Arc::clone(&heard);
+            tokio::spawn(async move {
+                let far = TcpStream::connect(target).await?;
+                let ((near, mut to_near), (mut from_far, mut far)) = (near.into_split(), far.into_split());
+                let back = tokio::spawn(async move { copy(&mut from_far, &mut to_near).await });
+                let mut near = BufReader::new(near).lines();
+                while let Some(line) = near.next_line().await? {
+                    let command = line.split_once(' ').map_or("", |(_, command)| command);
+                    heard.lock().expect("no panic while it was held").push(command.to_owned());
+                    far.write_all(format!("{line}\r\n").as_bytes()).await?;
+                }
+                far.shutdown().await?;
+                let _ = back.await;
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    (address, lines)
 }

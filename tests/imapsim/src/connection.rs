@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     pub compressed: bool,
     pub user: Option<String>,
     pub view: Option<View>,
+    /// ENABLE QRESYNC.
+    pub qresync: bool,
     /// The faults of the current command.
     pub plan: Plan,
     fetches: u32,
@@ -81,6 +83,7 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         compressed: false,
         user: None,
         view: None,
+        qresync: false,
         plan: Plan::default(),
         fetches: 0,
     };
@@ -136,11 +139,13 @@ impl Connection {
         if let Some(fault) = self.plan.replacement.take() {
             return Ok(self.replace(&command.tag, fault));
         }
-        let reply = self.dispatch(command).await?;
+        let mut reply = self.dispatch(command).await?;
         if !matches!(reply, Reply::Close | Reply::Cut) {
             // RFC 3501 §7.4.1: no EXPUNGE during FETCH, STORE or SEARCH; under UID it is allowed.
             let held_back = matches!(command.name.as_str(), "FETCH" | "STORE" | "SEARCH");
-            self.sync(command.uid || !held_back);
+            if self.sync(command.uid || !held_back) && self.qresync {
+                reply = self.with_modseq(reply);
+            }
         }
         if self.plan.cut_tagged {
             return Ok(Some(End::Cut));
@@ -227,6 +232,21 @@ impl Connection {
             });
             self.sync(true);
         }
+        if self.plan.forget_history {
+            self.shared.with_mailbox(&user, &mailbox, |mailbox| mailbox.forget_history());
+        }
+    }
+
+    /// Behind VANISHED, Dovecot tells the mod-sequence in the tagged OK.
+    fn with_modseq(&self, reply: Reply) -> Reply {
+        let Some(view) = &self.view else { return reply };
+        let revision = self.shared.with_mailbox(&view.user, &view.mailbox, |mailbox| mailbox.revision);
+        match (reply, revision) {
+            (Reply::Ok(text), Some(revision)) if !text.starts_with('[') => {
+                Reply::Ok(format!("[HIGHESTMODSEQ {revision}] {text}"))
+            }
+            (reply, _) => reply,
+        }
     }
 
     fn place(&mut self, command: &Command) -> Place {
@@ -251,6 +271,7 @@ impl Connection {
             "STATUS" => Place::Status,
             "APPEND" => Place::Append,
             "IDLE" => Place::Idle,
+            "ENABLE" => Place::Enable,
             "UNSELECT" | "CLOSE" => Place::Unselect,
             _ => Place::Other,
         }

@@ -44,7 +44,9 @@ pub enum Place {
     Idle,
     /// UNSELECT and CLOSE.
     Unselect,
-    /// Every other command: ID, NAMESPACE, ENABLE, CREATE …
+    /// ENABLE.
+    Enable,
+    /// Every other command: ID, NAMESPACE, CREATE …
     Other,
 }
 
@@ -89,6 +91,18 @@ pub enum Fault {
     EofAfterRows(usize),
     /// The command is done, but the connection ends before its tagged answer.
     EofAfterAction,
+    /// What was expunged before is not remembered: SELECT names all that is not there.
+    HistoryForgotten,
+    /// SELECT does not tell what has gone.
+    VanishedMissing,
+    /// SELECT says that everything has gone, also what is there.
+    VanishedTotal,
+    /// SELECT tells what has gone in a line of at least so many octets.
+    VanishedLong(usize),
+    /// SELECT tells a HIGHESTMODSEQ that is off by this.
+    WrongModSeq(i64),
+    /// SELECT tells NOMODSEQ in place of HIGHESTMODSEQ.
+    NoModSeq,
 }
 
 impl Fault {
@@ -180,6 +194,12 @@ pub(crate) struct Plan {
     pub no_after: Option<usize>,
     pub eof_after: Option<usize>,
     pub cut_tagged: bool,
+    pub forget_history: bool,
+    pub no_vanished: bool,
+    pub total_vanished: bool,
+    pub long_vanished: Option<usize>,
+    pub modseq_offset: i64,
+    pub no_modseq: bool,
 }
 
 impl From<Vec<Fault>> for Plan {
@@ -197,6 +217,12 @@ impl From<Vec<Fault>> for Plan {
                 Fault::NoAfterRows(rows) => plan.no_after = Some(rows),
                 Fault::EofAfterRows(rows) => plan.eof_after = Some(rows),
                 Fault::EofAfterAction => plan.cut_tagged = true,
+                Fault::HistoryForgotten => plan.forget_history = true,
+                Fault::VanishedMissing => plan.no_vanished = true,
+                Fault::VanishedTotal => plan.total_vanished = true,
+                Fault::VanishedLong(octets) => plan.long_vanished = Some(octets),
+                Fault::WrongModSeq(offset) => plan.modseq_offset = offset,
+                Fault::NoModSeq => plan.no_modseq = true,
                 other => plan.replacement = Some(other),
             }
         }

@@ -65,23 +65,6 @@ impl Connection {
         ok("Namespace completed.")
     }
 
-    /// RFC 5161. Nothing changes by it yet; only what is announced counts as enabled.
-    pub(crate) fn enable(&mut self, command: &Command) -> io::Result<Reply> {
-        let mut args = command.args();
-        let mut enabled = String::new();
-        while let Some(name) = args.atom() {
-            let name = name.to_ascii_uppercase();
-            if self.traits.has(&name) {
-                enabled.push(' ');
-                enabled.push_str(&name);
-            }
-        }
-        if !self.traits.silent_enable {
-            self.wire.push_line(format!("* ENABLED{enabled}"));
-        }
-        ok("Enabled.")
-    }
-
     pub(crate) fn status(&mut self, command: &Command) -> io::Result<Reply> {
         let mut args = command.args();
         let (Some(name), Some(items)) = (args.text(), args.atoms()) else {

@@ -31,6 +31,7 @@ mod folders;
 mod items;
 mod mailbox;
 mod persona;
+mod resync;
 mod search;
 mod section;
 mod select;

@@ -1,6 +1,6 @@
 //! The model: what a mailbox holds and how it changes, with nothing of the wire in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// One message as a test sees it.
@@ -79,7 +79,16 @@ pub(crate) struct Mailbox {
     pub recent_from: u32,
     /// Grows with every change: a view of the same revision has nothing to report.
     pub revision: u64,
+    /// Some session has asked for mod-sequences: Dovecot tells none before.
+    pub counts_modseqs: bool,
+    /// What was expunged, and by which revision; ascending.
+    expunged: VecDeque<(u64, u32)>,
+    /// Of what was expunged up to this revision, nothing is known any more.
+    forgotten: u64,
 }
+
+/// Expunges that are remembered.
+const HISTORY: usize = 100_000;
 
 impl Mailbox {
     pub(crate) fn new(validity: u32) -> Self {
@@ -93,6 +102,9 @@ impl Mailbox {
             read_only: false,
             recent_from: 1,
             revision: 1,
+            counts_modseqs: false,
+            expunged: VecDeque::new(),
+            forgotten: 0,
         }
     }
 
@@ -124,6 +136,7 @@ impl Mailbox {
     pub(crate) fn remove(&mut self, uid: u32) -> Option<Stored> {
         let at = self.position(uid)?;
         self.revision += 1;
+        self.remember([uid]);
         Some(self.messages.remove(at))
     }
 
@@ -136,9 +149,38 @@ impl Mailbox {
                 .into_iter()
                 .partition(|message| uids.contains(&message.uid));
             removed = gone;
+            self.remember(removed.iter().map(|message| message.uid));
             self.messages = kept;
         }
         removed
+    }
+
+    fn remember(&mut self, gone: impl IntoIterator<Item = u32>) {
+        let revision = self.revision;
+        self.expunged.extend(gone.into_iter().map(|uid| (revision, uid)));
+        while self.expunged.len() > HISTORY
+            && let Some((revision, _)) = self.expunged.pop_front()
+        {
+            self.forgotten = revision;
+        }
+    }
+
+    /// Forgets what was expunged, and when.
+    pub(crate) fn forget_history(&mut self) {
+        self.expunged.clear();
+        self.forgotten = self.revision;
+    }
+
+    /// What was expunged behind a revision, ascending; all that is not there if it is not known.
+    pub(crate) fn gone_since(&self, revision: u64) -> Vec<u32> {
+        if revision >= self.revision {
+            return Vec::new();
+        }
+        if revision < self.forgotten {
+            return (1..self.next_uid).filter(|uid| self.position(*uid).is_none()).collect();
+        }
+        let behind = self.expunged.iter().filter(|(when, _)| *when > revision);
+        behind.map(|(_, uid)| *uid).collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
     /// Returns whether the message exists.
@@ -162,6 +204,7 @@ impl Mailbox {
     pub(crate) fn renumber(&mut self, validity: u32) {
         self.validity = validity;
         self.revision += 1;
+        self.expunged.clear();
         let mut uid = 0;
         for message in &mut self.messages {
             uid += 1;

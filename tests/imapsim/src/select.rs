@@ -4,6 +4,7 @@ use std::io;
 
 use crate::command::Command;
 use crate::connection::{Connection, Reply, bad, no, ok};
+use crate::resync;
 use crate::state::canonical;
 use crate::view::{SYSTEM_FLAGS, View};
 
@@ -16,10 +17,14 @@ impl Connection {
         let Some(name) = args.text() else {
             return bad(format!("Error in IMAP command {}: Invalid arguments.", command.name));
         };
-        // RFC 4466 parameters come with CONDSTORE and QRESYNC only.
-        if !args.is_empty() {
-            return bad(format!("Error in IMAP command {}: Unknown parameter.", command.name));
-        }
+        let known = match resync::parameters(&mut args) {
+            Ok(Some(_)) if !self.qresync => Err("QRESYNC not enabled"),
+            known => known,
+        };
+        let known = match known {
+            Ok(known) => known,
+            Err(wrong) => return bad(format!("Error in IMAP command {}: {wrong}.", command.name)),
+        };
         let Some(user) = self.user.clone() else {
             return bad("Not logged in.");
         };
@@ -32,9 +37,10 @@ impl Connection {
             let unseen = mailbox.messages.iter().position(|message| !message.flags.contains("\\Seen"));
             let keywords: Vec<String> = mailbox.keywords.iter().cloned().collect();
             let view = View::open(&user, &name, mailbox, examine);
-            Some((view, keywords, mailbox.next_uid, unseen))
+            let resync = self.resync(mailbox, known.as_ref());
+            Some((view, keywords, mailbox.next_uid, unseen, resync))
         });
-        let Some((view, keywords, next_uid, unseen)) = opened.flatten() else {
+        let Some((view, keywords, next_uid, unseen, resync)) = opened.flatten() else {
             let code = if self.traits.capability_codes { "" } else { "[NONEXISTENT] " };
             return no(format!("{code}Mailbox doesn't exist: {name}."));
         };
@@ -58,6 +64,7 @@ impl Connection {
         if self.traits.select_uidnext {
             self.wire.push_line(format!("* OK [UIDNEXT {next_uid}] Predicted next UID"));
         }
+        self.wire.push(resync);
         let code = if view.read_only { "READ-ONLY" } else { "READ-WRITE" };
         self.view = Some(view);
         let done = if examine { "Examine" } else { "Select" };

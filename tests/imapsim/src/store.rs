@@ -87,10 +87,15 @@ impl Connection {
                 if auto_expunge && message.flags.contains("\\Deleted") {
                     deleted.insert(uid);
                 }
+                if silent && self.qresync {
+                    rows.push_str(&format!("* {} FETCH (UID {uid} MODSEQ ({}))\r\n", at + 1, message.modseq));
+                }
                 if !silent {
                     let flags = view::flags(message, view.is_recent(uid));
                     let uid = if by_uid { format!("UID {uid} ") } else { String::new() };
-                    rows.push_str(&format!("* {} FETCH ({uid}FLAGS {flags})\r\n", at + 1));
+                    let sync =
+                        if self.qresync { format!("MODSEQ ({}) ", message.modseq) } else { String::new() };
+                    rows.push_str(&format!("* {} FETCH ({uid}{sync}FLAGS {flags})\r\n", at + 1));
                 }
             }
             // New keywords are announced before the rows that use them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::command::Command;
 use crate::connection::{Connection, Reply};
 use crate::mailbox::{Mailbox, Stored};
-use crate::set::Set;
+use crate::set::{Set, compact};
 use crate::state::Shared;
 
 pub(crate) struct View {
@@ -61,15 +61,19 @@ impl View {
 
     /// The untagged lines that tell what changed. Without `expunges` removed messages keep their
     /// numbers for now.
-    fn news(&mut self, mailbox: &mut Mailbox, expunges: bool) -> String {
+    fn news(&mut self, mailbox: &mut Mailbox, expunges: bool, qresync: bool) -> (String, bool) {
         if self.revision == mailbox.revision || self.validity != mailbox.validity {
-            return String::new();
+            return (String::new(), false);
         }
         let mut lines = String::new();
         let gone: Vec<usize> =
             (0..self.uids.len()).filter(|&at| mailbox.position(self.uids[at]).is_none()).collect();
         if expunges {
-            for at in gone.iter().rev() {
+            let uids: Vec<u32> = gone.iter().map(|at| self.uids[*at]).collect();
+            if qresync && !uids.is_empty() {
+                lines.push_str(&format!("* VANISHED {}\r\n", compact(&uids)));
+            }
+            for at in gone.iter().rev().filter(|_| !qresync) {
                 lines.push_str(&format!("* {} EXPUNGE\r\n", at + 1));
             }
             self.forget(&gone);
@@ -97,13 +101,15 @@ impl View {
             if message.modseq != self.modseqs[at] {
                 self.modseqs[at] = message.modseq;
                 let flags = flags(message, self.is_recent(message.uid));
-                lines.push_str(&format!("* {} FETCH (FLAGS {flags})\r\n", at + 1));
+                let sync =
+                    if qresync { format!("UID {uid} MODSEQ ({}) ", message.modseq) } else { String::new() };
+                lines.push_str(&format!("* {} FETCH ({sync}FLAGS {flags})\r\n", at + 1));
             }
         }
         if expunges || gone.is_empty() {
             self.revision = mailbox.revision;
         }
-        lines
+        (lines, expunges && !gone.is_empty())
     }
 
     /// The session has been told this message's flags, or asked not to be.
@@ -177,12 +183,15 @@ impl View {
 }
 
 impl Connection {
-    /// Tells the session what changed in its mailbox.
-    pub(crate) fn sync(&mut self, expunges: bool) {
-        let Some(view) = &mut self.view else { return };
+    /// Tells the session what changed in its mailbox; true if something has gone.
+    pub(crate) fn sync(&mut self, expunges: bool) -> bool {
+        let Some(view) = &mut self.view else { return false };
         let (user, name) = (view.user.clone(), view.mailbox.clone());
-        let lines = self.shared.with_mailbox(&user, &name, |mailbox| view.news(mailbox, expunges));
-        self.wire.push(lines.unwrap_or_default());
+        let qresync = self.qresync;
+        let news = self.shared.with_mailbox(&user, &name, |mailbox| view.news(mailbox, expunges, qresync));
+        let (lines, gone) = news.unwrap_or_default();
+        self.wire.push(lines);
+        gone
     }
 }
 
