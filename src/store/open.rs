@@ -48,6 +48,8 @@ async fn connect(database: &Database) -> Result<Store> {
         .max_connections(connections)
         .idle_timeout(None)
         .max_lifetime(None)
+        // A file does not hang up, and asking costs as much as a statement.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .map_err(|source| refused(&path, source))?;
