@@ -8,7 +8,7 @@ use super::renumbering::{Renumbered, carry_over};
 use super::unique_ids::UniqueIds;
 use crate::config;
 use crate::ids::{Octets, Uid};
-use crate::store::{CachedListing, CachedRow, Deletion, MailboxId, MailboxName, Opened, Store, now};
+use crate::store::{Cached, CachedListing, CachedRow, Deletion, MailboxId, MailboxName, Opened, Store, now};
 use crate::upstream::{Access, Extra, FolderName, Known, Mailbox, Row, Scanned, Told};
 
 /// A folder as it was at login.
@@ -18,8 +18,8 @@ pub struct Folder {
     pub name: MailboxName,
     pub id: MailboxId,
     pub ids: UniqueIds,
-    /// How many messages it has, seen or not, and the last one's UID.
-    pub extent: (usize, Option<Uid>),
+    /// All messages, seen or not, can be recognised under other UIDs.
+    pub learnt: bool,
     /// The server has named all of them at login: what is not there has gone. Else that is for
     /// another login to find out, since an untrue cache must not cost what is not in it.
     pub named: bool,
@@ -41,24 +41,22 @@ pub async fn scan(
     folder: &FolderName,
     access: Access,
     settings: &config::Maildrop,
-) -> Result<Scanned, Error> {
+) -> Result<(Scanned, Option<Cached>), Error> {
     let extra = Extra { flags: settings.only_unseen, internal_date: !settings.max_age.is_zero() };
+    let cached = store.cached(&mailbox_name(link, folder)).await?;
     // Flags change, and dates are not kept.
-    let known = if extra == Extra::default() { known(link, store, folder).await? } else { None };
-    link.scan(folder, access, extra, known).await
+    let known = cached.as_ref().filter(|_| extra == Extra::default()).and_then(known);
+    Ok((link.scan(folder, access, extra, known).await?, cached))
 }
 
 /// What the cache can prove something with.
-async fn known(link: &Link, store: &Store, folder: &FolderName) -> Result<Option<Known>, Error> {
-    let Some(mailbox) = store.current_mailbox(&mailbox_name(link, folder)).await? else { return Ok(None) };
-    let Some(cached) = store.listing(mailbox.id).await?.filter(CachedListing::is_fresh) else {
-        return Ok(None);
-    };
-    let Some(uid_next) = cached.uid_next else { return Ok(None) };
+fn known(Cached { mailbox, listing }: &Cached) -> Option<Known> {
+    let listing = listing.as_ref().filter(|listing| listing.is_fresh())?;
+    let uid_next = listing.uid_next?;
     // What came while it was listed is asked for again, with all that came since.
-    let rows = cached.rows.into_iter().take_while(|row| row.uid < uid_next);
+    let rows = listing.rows.iter().take_while(|row| row.uid < uid_next);
     let rows = rows.map(|row| Row { uid: row.uid, size: row.size, internal_date: 0, seen: false });
-    Ok(Some(Known { validity: mailbox.validity, uid_next, rows: rows.collect() }))
+    Some(Known { validity: mailbox.validity, uid_next, rows: rows.collect() })
 }
 
 /// Freezes a scanned folder: who its messages are, and which of them this login sees, with their
@@ -69,49 +67,47 @@ pub async fn freeze(
     turns: &Turns,
     settings: &config::Maildrop,
     (folder, access): (&FolderName, Access),
-    Scanned { mailbox, rows, told }: Scanned,
+    (Scanned { mailbox, rows, told }, cached): (Scanned, Option<Cached>),
     pending: &[Deletion],
 ) -> Result<(Folder, Vec<(Uid, Octets)>), Error> {
     let name = mailbox_name(link, folder);
     let login = link.account().login.clone();
     let place = Place { folder: folder.clone(), validity: mailbox.validity, access };
-    let id = match store.mailbox(&name, mailbox.validity).await? {
-        Opened::Current(id) => id,
-        Opened::Renumbered { .. } => {
-            let _turn = turns.take(&name.upstream, &name.username).await;
-            // Another login may have done it while this one waited for its turn.
-            match store.mailbox(&name, mailbox.validity).await? {
-                Opened::Current(id) => id,
-                Opened::Renumbered { id, former } => {
-                    let renumbered = Renumbered { name: &name, place: &place, id, former };
-                    let listing = as_listing(&mailbox, with_counted(&rows, &[]));
-                    carry_over(link, store, &renumbered, &listing, settings.max_new_share).await?;
-                    id
+    let (id, cached) = match cached.filter(|cached| cached.mailbox.validity == mailbox.validity) {
+        Some(cached) => (cached.mailbox.id, cached.listing),
+        None => match store.mailbox(&name, mailbox.validity).await? {
+            Opened::Current(id) => (id, None),
+            Opened::Renumbered { .. } => {
+                let _turn = turns.take(&name.upstream, &name.username).await;
+                // Another login may have done it while this one waited for its turn.
+                match store.mailbox(&name, mailbox.validity).await? {
+                    Opened::Current(id) => (id, None),
+                    Opened::Renumbered { id, former } => {
+                        let renumbered = Renumbered { name: &name, place: &place, id, former };
+                        let listing = as_listing(&mailbox, with_counted(&rows, &[]));
+                        carry_over(link, store, &renumbered, &listing, settings.max_new_share).await?;
+                        (id, None)
+                    }
                 }
             }
-        }
+        },
     };
-    let cached = store.listing(id).await?;
-    let sized = with_counted(&rows, cached.as_ref().map_or(&[], |listing| &listing.rows));
-    let mut listing = as_listing(&mailbox, sized);
-    if told != Told::All {
-        // Taken back meanwhile, it stays so.
-        listing.full_at = cached.as_ref().map_or(0, |cached| cached.full_at);
-    }
     let named = told != Told::New;
-    if named && cached.as_ref().is_none_or(|cached| cached.rows.iter().any(|row| listing.had_lost(row.uid))) {
-        keys::forget_lost(store, id, &listing).await?;
-    }
-    keep_listing(store, id, cached, &listing, &login).await;
+    let listing = match cached.filter(|cached| cached.is_fresh() && says(cached, &mailbox, &rows)) {
+        Some(cached) => cached,
+        None => renew(store, id, &login, &mailbox, &rows, told).await?,
+    };
 
-    let hidden = store.hidden(id, &login).await?;
-    let mut unseen: Vec<Uid> = hidden.clone();
+    let scheme = settings.unique_id;
+    // Another session has seen it made anew since: what is noted of it is elsewhere now.
+    let notes = store.notes(id, &login, scheme.name()).await?.ok_or(Error::ValidityChanged)?;
+    let mut unseen: Vec<Uid> = notes.hidden.clone();
     let waiting = pending.iter().filter(|deletion| {
         deletion.login == login && deletion.name == name && deletion.validity == mailbox.validity
     });
     unseen.extend(waiting.map(|deletion| deletion.uid));
     unseen.sort_unstable();
-    let lowest = watermark(store, id, &login, settings.newest, &rows).await?;
+    let lowest = watermark(store, id, &login, settings.newest, notes.watermark, &rows).await?;
     let oldest = match i64::try_from(settings.max_age.as_secs()) {
         Ok(age) if age > 0 => now().saturating_sub(age),
         _ => i64::MIN,
@@ -129,21 +125,55 @@ pub async fn freeze(
         .map(|(_, sized)| (sized.uid, sized.size));
     let visible: Vec<(Uid, Octets)> = visible.collect();
 
-    let mut ids = UniqueIds::load(store, id, settings.unique_id, folder, mailbox.validity).await?;
+    let mut ids = UniqueIds::new(scheme, folder, mailbox.validity, notes.exceptions);
     let uids: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
     let assigned = keys::assign_unique_ids(link, &place, &mut ids, &uids).await?;
     if !assigned.is_empty() {
-        store.assign(id, settings.unique_id.name(), &assigned).await?;
+        store.assign(id, scheme.name(), &assigned).await?;
     }
     // Tidying: a failure costs nothing but the room, and shows again at the next login.
-    let gone: Vec<Uid> = hidden.into_iter().filter(|uid| named && listing.had_lost(*uid)).collect();
+    let gone: Vec<Uid> = notes.hidden.into_iter().filter(|uid| named && listing.had_lost(*uid)).collect();
     if !gone.is_empty()
         && let Err(error) = store.forget(id, &gone).await
     {
         tracing::warn!(%login, %error, "stale notes stay in the state database");
     }
-    let extent = (uids.len(), uids.last().copied());
-    Ok((Folder { place, name, id, ids, extent, named }, visible))
+    let learnt = notes.keys == (uids.len(), uids.last().copied());
+    Ok((Folder { place, name, id, ids, learnt, named }, visible))
+}
+
+/// Whether a cached listing says already what was scanned; counted sizes stand for those announced.
+fn says(cached: &CachedListing, mailbox: &Mailbox, rows: &[Row]) -> bool {
+    let same = |(cached, row): (&CachedRow, &Row)| {
+        cached.uid == row.uid && (cached.counted || cached.size == row.size)
+    };
+    cached.uid_next == mailbox.uid_next
+        && cached.rows.len() == rows.len()
+        && cached.rows.iter().zip(rows).all(same)
+}
+
+/// Puts what was scanned in the place of what is cached, which may be another session's by now.
+async fn renew(
+    store: &Store,
+    id: MailboxId,
+    login: &str,
+    mailbox: &Mailbox,
+    rows: &[Row],
+    told: Told,
+) -> Result<CachedListing, Error> {
+    let cached = store.listing(id).await?;
+    let sized = with_counted(rows, cached.as_ref().map_or(&[], |listing| &listing.rows));
+    let mut listing = as_listing(mailbox, sized);
+    if told != Told::All {
+        // Taken back meanwhile, it stays so.
+        listing.full_at = cached.as_ref().map_or(0, |cached| cached.full_at);
+    }
+    let lost = |cached: &CachedListing| cached.rows.iter().any(|row| listing.had_lost(row.uid));
+    if told != Told::New && cached.as_ref().is_none_or(lost) {
+        keys::forget_lost(store, id, &listing).await?;
+    }
+    keep_listing(store, id, cached, &listing, login).await;
+    Ok(listing)
 }
 
 /// The rows with the sizes that were counted in place of those announced.
@@ -184,13 +214,13 @@ async fn watermark(
     id: MailboxId,
     login: &str,
     newest: u32,
+    kept: Option<(u32, Uid)>,
     rows: &[Row],
 ) -> Result<Option<Uid>, Error> {
     if newest == 0 {
         return Ok(None);
     }
-    let kept =
-        store.watermark(id, login).await?.filter(|(setting, _)| *setting == newest).map(|(_, uid)| uid);
+    let kept = kept.filter(|(setting, _)| *setting == newest).map(|(_, uid)| uid);
     let from = rows.len().checked_sub(newest as usize);
     let now = from.and_then(|from| rows.get(from)).map(|row| row.uid);
     let lowest = kept.max(now);

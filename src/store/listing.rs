@@ -1,8 +1,10 @@
 //! The cache: a mailbox's UIDs and sizes as its last listing had them, in one blob.
 
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
-use super::{MailboxId, Result, Store, now, number};
+use super::mailbox::{former, of_name};
+use super::{Former, MailboxId, MailboxName, Result, Store, now, number};
 use crate::ids::{Octets, Uid};
 
 /// A listing as it was; ascending by UID.
@@ -16,6 +18,13 @@ pub struct CachedListing {
     /// When the mail server last named all of it, in seconds since 1970. Rows kept since then are
     /// compared only; 0: they are not to be relied on.
     pub full_at: i64,
+}
+
+/// A mailbox as it was last used, with its listing if there is one that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached {
+    pub mailbox: Former,
+    pub listing: Option<CachedListing>,
 }
 
 /// How long a listing is relied on before the mail server is asked for all of it again: whatever
@@ -55,24 +64,30 @@ const ROW: usize = 12;
 const COUNTED: u64 = 1 << 63;
 
 impl Store {
+    /// What is cached of a mailbox: all that a login knows before it asks the mail server.
+    pub async fn cached(&self, name: &MailboxName) -> Result<Option<Cached>> {
+        let row = of_name(
+            "SELECT mailbox.id, mailbox.uid_validity, mailbox.messages, listing.listed_at, listing.full_at, \
+             listing.uid_next, listing.highest_modseq, listing.messages AS rows \
+             FROM mailbox LEFT JOIN listing ON listing.mailbox = mailbox.id \
+             WHERE upstream = $1 AND username = $2 AND folder = $3 AND current = 1",
+            name,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| Ok(Cached { mailbox: former(&row)?, listing: listing(&row)? })).transpose()
+    }
+
     /// The cached listing; `None` if there is none, or none that can be read.
     pub async fn listing(&self, mailbox: MailboxId) -> Result<Option<CachedListing>> {
         let row = sqlx::query(
-            "SELECT listed_at, full_at, uid_next, highest_modseq, messages FROM listing WHERE mailbox = $1",
+            "SELECT listed_at, full_at, uid_next, highest_modseq, messages AS rows \
+             FROM listing WHERE mailbox = $1",
         )
         .bind(mailbox.0)
         .fetch_optional(&self.pool)
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let highest_modseq: Option<i64> = row.try_get("highest_modseq")?;
-        let Some(rows) = decode(row.try_get("messages")?) else { return Ok(None) };
-        Ok(Some(CachedListing {
-            uid_next: number(&row, "uid_next")?.and_then(Uid::new),
-            highest_modseq: highest_modseq.map(i64::unsigned_abs),
-            rows,
-            listed_at: row.try_get("listed_at")?,
-            full_at: row.try_get("full_at")?,
-        }))
+        row.as_ref().map_or(Ok(None), listing)
     }
 
     /// Keeps a listing in place of the one before.
@@ -125,6 +140,19 @@ impl Store {
     pub async fn clear_cache(&self) -> Result<u64> {
         Ok(sqlx::query("DELETE FROM listing").execute(&self.pool).await?.rows_affected())
     }
+}
+
+fn listing(row: &SqliteRow) -> Result<Option<CachedListing>> {
+    let blob: Option<&[u8]> = row.try_get("rows")?;
+    let Some(rows) = blob.and_then(decode) else { return Ok(None) };
+    let highest_modseq: Option<i64> = row.try_get("highest_modseq")?;
+    Ok(Some(CachedListing {
+        uid_next: number(row, "uid_next")?.and_then(Uid::new),
+        highest_modseq: highest_modseq.map(i64::unsigned_abs),
+        rows,
+        listed_at: row.try_get("listed_at")?,
+        full_at: row.try_get("full_at")?,
+    }))
 }
 
 fn encode(rows: &[CachedRow]) -> Vec<u8> {

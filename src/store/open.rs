@@ -92,6 +92,7 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "mailboxes, hidden messages, counted sizes", include_str!("migrations/0001.sql")),
         migration(2, "listings, unique ids, deletions", include_str!("migrations/0002.sql")),
+        migration(3, "counted keys", include_str!("migrations/0003.sql")),
     ])
 }
 
@@ -194,5 +195,32 @@ mod tests {
             .expect("rows");
         let newest: i64 = rows[0].try_get(0).expect("a number");
         assert_eq!((rows.len(), newest), (1, 8));
+    }
+
+    #[tokio::test]
+    async fn keys_of_before_are_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.expect("open");
+        let all = migrations();
+        let before: Vec<Migration> = all.iter().take(2).cloned().collect();
+        Migrator::with_migrations(before).run(&pool).await.expect("the second version");
+        sqlx::raw_sql(
+            "INSERT INTO mailbox VALUES (1, 'home', 'alice', 'INBOX', 7, 1, 2), (2, 'home', 'bob', 'INBOX', 7, 1, 0);
+             INSERT INTO message_key VALUES (1, 3, 1, NULL, NULL, NULL, x'00'), (1, 4, 1, NULL, NULL, NULL, x'00');",
+        )
+        .execute(&pool)
+        .await
+        .expect("rows");
+        pool.close().await;
+        let store = Store::open(&Database::File(path)).await.expect("migrated");
+        let rows = sqlx::query("SELECT keys FROM mailbox ORDER BY id").fetch_all(&store.pool).await;
+        let keys = rows
+            .expect("rows")
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<std::result::Result<Vec<i64>, _>>();
+        assert_eq!(keys.expect("numbers"), [2, 0]);
     }
 }
