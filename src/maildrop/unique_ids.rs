@@ -27,6 +27,16 @@ pub enum Shown<'a> {
     Derived(UniqueId, Option<Origin>),
 }
 
+impl Shown<'_> {
+    /// Appends it to `output`.
+    pub fn write(&self, output: &mut Vec<u8>) {
+        match self {
+            Self::Assigned(text) => output.extend_from_slice(text.as_bytes()),
+            Self::Derived(id, _) => id.write(output),
+        }
+    }
+}
+
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
