@@ -108,7 +108,7 @@ mod rows {
         let uids = (1..=MESSAGES).filter_map(Uid::new);
         let messages: Vec<_> = uids.map(|uid| (uid, Octets(u64::from(uid.get()) * 7 + 1000))).collect();
         let mut listing = Listing::default();
-        listing.append(0, &messages);
+        listing.append(0, messages.into_iter());
         (listing, Vec::with_capacity(32 << 10))
     }
 

@@ -44,7 +44,7 @@ enum Work {
 
 const ROWS: [Row; 4] = [
     Row { name: "poll", messages: 100, octets: 300, work: Work::Poll, sessions: (100, 2000) },
-    Row { name: "list", messages: 100_000, octets: 300, work: Work::List, sessions: (3, 20) },
+    Row { name: "list", messages: 100_000, octets: 300, work: Work::List, sessions: (3, 60) },
     Row { name: "small", messages: 2_000, octets: 8_000, work: Work::Retrieve, sessions: (2, 20) },
     Row { name: "big", messages: 4, octets: 25_000_000, work: Work::Retrieve, sessions: (2, 20) },
 ];

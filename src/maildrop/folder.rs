@@ -7,7 +7,7 @@ use super::lock::Turns;
 use super::renumbering::{Renumbered, carry_over};
 use super::unique_ids::UniqueIds;
 use crate::config;
-use crate::ids::{Octets, Uid};
+use crate::ids::Uid;
 use crate::store::{Cached, CachedListing, CachedRow, Deletion, MailboxId, MailboxName, Opened, Store, now};
 use crate::upstream::{Access, Extra, FolderName, Known, Mailbox, Row, Scanned, Told};
 
@@ -59,8 +59,7 @@ fn known(Cached { mailbox, listing }: &Cached) -> Option<Known> {
     Some(Known { validity: mailbox.validity, uid_next, rows: rows.collect() })
 }
 
-/// Freezes a scanned folder: who its messages are, and which of them this login sees, with their
-/// sizes. `pending` are the account's deletions that are not done yet.
+/// Freezes a scanned folder: who its messages are, and which of them this login sees. `pending` are the account's deletions that are not done yet.
 pub async fn freeze(
     link: &mut Link,
     store: &Store,
@@ -69,7 +68,7 @@ pub async fn freeze(
     (folder, access): (&FolderName, Access),
     (Scanned { mailbox, rows, told }, cached): (Scanned, Option<Cached>),
     pending: &[Deletion],
-) -> Result<(Folder, Vec<(Uid, Octets)>), Error> {
+) -> Result<(Folder, Vec<CachedRow>), Error> {
     let name = mailbox_name(link, folder);
     let login = link.account().login.clone();
     let place = Place { folder: folder.clone(), validity: mailbox.validity, access };
@@ -93,7 +92,7 @@ pub async fn freeze(
         },
     };
     let named = told != Told::New;
-    let listing = match cached.filter(|cached| cached.is_fresh() && says(cached, &mailbox, &rows)) {
+    let mut listing = match cached.filter(|cached| cached.is_fresh() && says(cached, &mailbox, &rows)) {
         Some(cached) => cached,
         None => renew(store, id, &login, &mailbox, &rows, told).await?,
     };
@@ -118,16 +117,9 @@ pub async fn freeze(
             && !(settings.only_unseen && row.seen)
             && (row.internal_date == 0 || row.internal_date >= oldest)
     };
-    let visible = rows
-        .iter()
-        .zip(&listing.rows)
-        .filter(|(row, _)| seen_by_login(row))
-        .map(|(_, sized)| (sized.uid, sized.size));
-    let visible: Vec<(Uid, Octets)> = visible.collect();
-
     let mut ids = UniqueIds::new(scheme, folder, mailbox.validity, notes.exceptions);
-    let uids: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
-    let assigned = keys::assign_unique_ids(link, &place, &mut ids, &uids).await?;
+    let uids = rows.iter().map(|row| row.uid);
+    let assigned = keys::assign_unique_ids(link, &place, &mut ids, uids).await?;
     if !assigned.is_empty() {
         store.assign(id, scheme.name(), &assigned).await?;
     }
@@ -138,8 +130,10 @@ pub async fn freeze(
     {
         tracing::warn!(%login, %error, "stale notes stay in the state database");
     }
-    let learnt = notes.keys == (uids.len(), uids.last().copied());
-    Ok((Folder { place, name, id, ids, learnt, named }, visible))
+    let learnt = notes.keys == (rows.len(), rows.last().map(|row| row.uid));
+    let mut scanned = rows.iter();
+    listing.rows.retain(|_| scanned.next().is_some_and(seen_by_login));
+    Ok((Folder { place, name, id, ids, learnt, named }, listing.rows))
 }
 
 /// Whether a cached listing says already what was scanned; counted sizes stand for those announced.

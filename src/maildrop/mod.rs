@@ -186,7 +186,7 @@ impl Maildrops {
             let (folder, messages) =
                 folder::freeze(link, &self.store, &self.turns, settings, (&name, access), found, &pending)
                     .await?;
-            listing.append(at, &messages);
+            listing.append(at, messages.into_iter().map(|message| (message.uid, message.size)));
             folders.push(folder);
         }
         Ok((plan, folders, listing))

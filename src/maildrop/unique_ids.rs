@@ -99,10 +99,9 @@ impl UniqueIds {
     }
 
     /// Those of `uids` without an assigned id.
-    pub fn unassigned(&self, uids: &[Uid]) -> Vec<Uid> {
-        let missing =
-            |uid: &&Uid| self.exceptions.assigned.binary_search_by_key(*uid, |(uid, _)| *uid).is_err();
-        uids.iter().filter(missing).copied().collect()
+    pub fn unassigned(&self, uids: impl Iterator<Item = Uid>) -> Vec<Uid> {
+        let assigned = &self.exceptions.assigned;
+        uids.filter(|uid| assigned.binary_search_by_key(uid, |(uid, _)| *uid).is_err()).collect()
     }
 
     /// The texts that are assigned to messages here.
@@ -112,7 +111,7 @@ impl UniqueIds {
 
     /// Messages whose numbers may have named others: a UIDVALIDITY has come back, as after a restore
     /// of the mail server. They get an id of their own.
-    pub fn reused(&self, uids: &[Uid]) -> Vec<(Uid, String)> {
+    pub fn reused(&self, uids: impl Iterator<Item = Uid>) -> Vec<(Uid, String)> {
         let times = match self.exceptions.times_left {
             0 => return Vec::new(),
             1 => String::new(),
