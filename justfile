@@ -26,3 +26,11 @@ bench-memory:
 # Beside Dovecot over imapc on the same mail: `just bench-peers quick` for a short run.
 bench-peers *arguments:
     benches/peers.sh {{arguments}}
+
+# What a session costs popbridge itself; `just bench-profile --callgrind FOLDER` tells where it goes.
+bench-profile *arguments:
+    cargo bench --bench profile -- {{arguments}}
+
+# Single steps: dot-stuffing, rows of listings, commands. `just bench-micro rows` for some of them.
+bench-micro *arguments:
+    cargo bench --bench micro -- {{arguments}}

@@ -18,6 +18,11 @@ impl MessageNumber {
         u32::try_from(index).ok().and_then(|index| index.checked_add(1)).and_then(NonZeroU32::new).map(Self)
     }
 
+    /// The plain number.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
     /// The entry's index, counted from 0.
     pub fn index(self) -> usize {
         self.0.get() as usize - 1

@@ -168,8 +168,10 @@ async fn what_cannot_be_proven_is_listed() {
     setting.expect("known", &all, &[SELECT]).await;
     setting.sql("DELETE FROM listing").await;
     setting.expect("the cache is empty", &all, &[SELECT, FULL]).await;
-    setting.sql("UPDATE listing SET messages = x'0102'").await;
+    setting.sql("UPDATE listing_part SET messages = x'0102'").await;
     setting.expect("the cache is damaged", &all, &[SELECT, FULL]).await;
+    setting.sql("DELETE FROM listing_part").await;
+    setting.expect("the rows are lost", &all, &[SELECT, FULL]).await;
     setting.sql("UPDATE listing SET uid_next = NULL").await;
     setting.expect("no UIDNEXT is known", &all, &[SELECT, FULL]).await;
     setting.sql("UPDATE listing SET uid_next = 9").await;
@@ -180,9 +182,9 @@ async fn what_cannot_be_proven_is_listed() {
     setting.expect("from the future", &all, &[SELECT, FULL]).await;
     setting.expect("known again", &all, &[SELECT]).await;
     // Fewer or more rows than the server has, and the same UIDNEXT.
-    setting.sql("UPDATE listing SET messages = substr(messages, 1, 1 + 4 * 12)").await;
+    setting.sql("UPDATE listing_part SET messages = substr(messages, 1, 1 + 4 * 12)").await;
     setting.expect("a row is missing", &all, &[SELECT, FULL]).await;
-    setting.sql("UPDATE listing SET messages = substr(messages, 1, 1 + 3 * 12)").await;
+    setting.sql("UPDATE listing_part SET messages = substr(messages, 1, 1 + 3 * 12)").await;
     setting.append(6);
     let new = "UID FETCH 6:* (UID RFC822.SIZE)";
     setting.expect("rows are missing", &[1, 2, 3, 4, 5, 6], &[SELECT, FULL]).await;
@@ -378,7 +380,7 @@ async fn a_lie_in_the_cache_costs_nothing_that_was_kept() {
     assert_eq!(setting.poll().await.0, [1, 2, 3, 4]);
     // UID 6 in place of 5, below a UIDNEXT of 7.
     setting
-        .sql("UPDATE listing SET messages = substr(messages, 1, 49) || x'06000000' || substr(messages, 54)")
+        .sql("UPDATE listing_part SET messages = substr(messages, 1, 49) || x'06000000' || substr(messages, 54)")
         .await;
     assert_eq!(setting.poll().await, (vec![1, 2, 3, 4, 6], vec![SELECT.to_owned()]));
     setting.sql("UPDATE listing SET full_at = 0").await;
@@ -389,7 +391,7 @@ async fn a_lie_in_the_cache_costs_nothing_that_was_kept() {
 #[tokio::test]
 async fn a_lie_in_the_cache_does_not_last() {
     // UID 9 in place of 5, below a UIDNEXT of 10.
-    const LIE: &str = "UPDATE listing SET messages = substr(messages, 1, 1 + 4 * 12) || x'09000000' \
+    const LIE: &str = "UPDATE listing_part SET messages = substr(messages, 1, 1 + 4 * 12) || x'09000000' \
                        || substr(messages, 1 + 4 * 12 + 5)";
     for on_delete in ["hide", "expunge"] {
         let setting = Setting::new(Persona::Dovecot, &format!("on_delete = \"{on_delete}\"")).await;

@@ -49,6 +49,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("url", &["config/"]),
     ("strsim", &["config/"]),
     ("rcgen", &["server/tls.rs"]),
+    ("futures_util", &["store/listing.rs"]),
+    ("hex", &["maildrop/unique_id.rs"]),
+    ("itoa", &["maildrop/unique_id.rs", "pop3/rows.rs"]),
     ("rustls_native_certs", &["upstream/connect.rs"]),
     ("tracing_subscriber", &["telemetry.rs"]),
     (

@@ -151,7 +151,7 @@ mod tests {
         let mut listing = Listing::default();
         let uids = (1..).filter_map(Uid::new);
         let rows: Vec<(Uid, Octets)> = uids.zip(sizes).map(|(uid, size)| (uid, Octets(*size))).collect();
-        listing.append(0, &rows);
+        listing.append(0, rows.into_iter());
         listing
     }
 
@@ -219,7 +219,7 @@ mod tests {
     fn a_folder_ends_the_window_not_the_sequence() {
         let mut listing = listing(&[10; 3]);
         let other: Vec<(Uid, Octets)> = (1..9).filter_map(Uid::new).map(|uid| (uid, Octets(10))).collect();
-        listing.append(1, &other);
+        listing.append(1, other.into_iter());
         let mut window = Window::new(1000);
         for index in 0..2 {
             window.request(What::Whole, index, &listing);

@@ -67,7 +67,7 @@ pub async fn assign_unique_ids(
     link: &mut Link,
     place: &Place,
     ids: &mut UniqueIds,
-    uids: &[Uid],
+    uids: impl Iterator<Item = Uid>,
 ) -> Result<Vec<(Uid, String)>> {
     let object_id = match ids.scheme() {
         UniqueIdScheme::Gmail => ObjectId::GmailMsgId,

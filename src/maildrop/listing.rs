@@ -49,9 +49,9 @@ pub struct Listing {
 
 impl Listing {
     /// Puts a folder's messages, ascending by UID, behind those that are there.
-    pub fn append(&mut self, folder: u16, messages: &[(Uid, Octets)]) {
+    pub fn append(&mut self, folder: u16, messages: impl ExactSizeIterator<Item = (Uid, Octets)>) {
         self.slots.reserve_exact(messages.len());
-        self.slots.extend(messages.iter().map(|&(uid, size)| Slot {
+        self.slots.extend(messages.map(|(uid, size)| Slot {
             size,
             uid,
             folder,
@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn folders_follow_one_another() {
         let mut listing = Listing::default();
-        listing.append(0, &messages(&[3, 4]));
-        listing.append(1, &messages(&[3]));
+        listing.append(0, messages(&[3, 4]).into_iter());
+        listing.append(1, messages(&[3]).into_iter());
         assert_eq!(listing.stat(), (3, Octets(100)));
         assert_eq!(listing.get(number(3)).map(|entry| (entry.folder, entry.uid)).ok(), Some((1, uid(3))));
         listing.delete(number(1)).expect("there");
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn impossible_sizes_do_not_overflow() {
         let mut listing = Listing::default();
-        listing.append(0, &[1, 2, 3].map(|number| (uid(number), Octets(u64::MAX))));
+        listing.append(0, [1, 2, 3].map(|number| (uid(number), Octets(u64::MAX))).into_iter());
         assert_eq!(listing.stat(), (3, Octets(u64::MAX)));
     }
 
@@ -200,7 +200,7 @@ mod tests {
         ) {
             let uids: Vec<u32> = (1..=count).map(|index| index * 3).collect();
             let mut listing = Listing::default();
-            listing.append(0, &messages(&uids));
+            listing.append(0, messages(&uids).into_iter());
             let mut model = vec![false; uids.len()];
             for step in steps {
                 match step {

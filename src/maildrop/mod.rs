@@ -194,12 +194,12 @@ impl Maildrops {
         let mut listing = Listing::default();
         for (at, name) in (0..).zip(&settings.folders) {
             let name = FolderName::new(name);
-            let scanned = folder::scan(link, &self.store, &name, access, settings).await?;
-            plan.suits(&name, scanned.mailbox.read_only, link.capabilities(), link.server_id())?;
+            let found = folder::scan(link, &self.store, &name, access, settings).await?;
+            plan.suits(&name, found.0.mailbox.read_only, link.capabilities(), link.server_id())?;
             let (folder, messages) =
-                folder::freeze(link, &self.store, &self.turns, settings, (&name, access), scanned, &pending)
+                folder::freeze(link, &self.store, &self.turns, settings, (&name, access), found, &pending)
                     .await?;
-            listing.append(at, &messages);
+            listing.append(at, messages.into_iter().map(|message| (message.uid, message.size)));
             folders.push(folder);
         }
         Ok((plan, folders, listing))
@@ -307,10 +307,7 @@ impl Maildrop {
 
     /// Learns by what messages can be recognised under other UIDs, as far as that is not known.
     async fn learn(&mut self) -> Result<()> {
-        for folder in &self.folders {
-            if self.store.extent_of_keys(folder.id).await? == folder.extent {
-                continue;
-            }
+        for folder in self.folders.iter().filter(|folder| !folder.learnt) {
             let Some(listing) = self.store.listing(folder.id).await? else { continue };
             if folder.named {
                 keys::forget_lost(&self.store, folder.id, &listing).await?;

@@ -54,7 +54,7 @@ impl Deriver {
     }
 }
 
-/// A derived unique id; formatting writes it. Small, since a listing has one for every message.
+/// A derived unique id. Small, since a listing has one for every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UniqueId {
     form: Form,
@@ -71,17 +71,56 @@ enum Form {
     Courier,
 }
 
-impl fmt::Display for UniqueId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl UniqueId {
+    /// Appends it to `output`: ASCII, whatever the form.
+    pub fn write(&self, output: &mut Vec<u8>) {
         let (validity, uid) = (self.validity.get(), self.uid.get());
         match self.form {
-            Form::ValidityUid => write!(f, "{validity:08x}{uid:08x}"),
-            Form::UidValidity => write!(f, "{uid:08x}{validity:08x}"),
-            Form::Dotted => write!(f, "{validity}.{uid}"),
-            Form::Courier => write!(f, "UID{uid}-{validity}"),
-        }?;
-        self.suffix.map_or(Ok(()), |suffix| write!(f, "{suffix:08x}"))
+            Form::ValidityUid => {
+                hexadecimal(validity, output);
+                hexadecimal(uid, output);
+            }
+            Form::UidValidity => {
+                hexadecimal(uid, output);
+                hexadecimal(validity, output);
+            }
+            Form::Dotted => {
+                decimal(validity, output);
+                output.push(b'.');
+                decimal(uid, output);
+            }
+            Form::Courier => {
+                output.extend_from_slice(b"UID");
+                decimal(uid, output);
+                output.push(b'-');
+                decimal(validity, output);
+            }
+        }
+        if let Some(suffix) = self.suffix {
+            hexadecimal(suffix, output);
+        }
     }
+}
+
+impl fmt::Display for UniqueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        self.write(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// Eight digits.
+fn hexadecimal(number: u32, output: &mut Vec<u8>) {
+    let mut digits = [0; 8];
+    // It fails for another length only.
+    if hex::encode_to_slice(number.to_be_bytes(), &mut digits).is_ok() {
+        output.extend_from_slice(&digits);
+    }
+}
+
+fn decimal(number: u32, output: &mut Vec<u8>) {
+    output.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Whether a client may be given this as a unique id: 1 to 70 of 0x21 to 0x7E (RFC 1939 §7).

@@ -7,7 +7,7 @@ use super::Result;
 use super::unique_id::{Deriver, UniqueId};
 use crate::config::UniqueIdScheme;
 use crate::ids::{Uid, UidValidity};
-use crate::store::{MailboxId, Origin, Store};
+use crate::store::{Exceptions, MailboxId, Origin, Store};
 use crate::upstream::FolderName;
 
 /// What a folder's unique ids are made from.
@@ -16,11 +16,7 @@ pub struct UniqueIds {
     scheme: UniqueIdScheme,
     deriver: Deriver,
     validity: UidValidity,
-    /// How often this UIDVALIDITY has gone and come back.
-    times_left: u32,
-    /// Both ascend by UID.
-    origins: Vec<(Uid, Origin)>,
-    assigned: Vec<(Uid, String)>,
+    exceptions: Exceptions,
 }
 
 /// A unique id to be written out.
@@ -29,6 +25,16 @@ pub enum Shown<'a> {
     Assigned(&'a str),
     /// From the numbers under which the message was first seen, if those were others.
     Derived(UniqueId, Option<Origin>),
+}
+
+impl Shown<'_> {
+    /// Appends it to `output`.
+    pub fn write(&self, output: &mut Vec<u8>) {
+        match self {
+            Self::Assigned(text) => output.extend_from_slice(text.as_bytes()),
+            Self::Derived(id, _) => id.write(output),
+        }
+    }
 }
 
 impl fmt::Display for Shown<'_> {
@@ -49,14 +55,17 @@ impl UniqueIds {
         folder: &FolderName,
         validity: UidValidity,
     ) -> Result<Self> {
-        Ok(Self {
-            scheme,
-            deriver: Deriver::new(scheme, folder.as_wire()),
-            validity,
-            times_left: store.times_left(id).await?,
-            origins: store.origins(id).await?,
-            assigned: store.assigned(id, scheme.name()).await?,
-        })
+        Ok(Self::new(scheme, folder, validity, store.exceptions(id, scheme.name()).await?))
+    }
+
+    /// From exceptions that were read under the same scheme.
+    pub fn new(
+        scheme: UniqueIdScheme,
+        folder: &FolderName,
+        validity: UidValidity,
+        exceptions: Exceptions,
+    ) -> Self {
+        Self { scheme, deriver: Deriver::new(scheme, folder.as_wire()), validity, exceptions }
     }
 
     /// How ids are made.
@@ -66,12 +75,12 @@ impl UniqueIds {
 
     /// The unique id of a message.
     pub fn of(&self, uid: Uid) -> Shown<'_> {
-        if let Ok(at) = self.assigned.binary_search_by_key(&uid, |(uid, _)| *uid) {
-            return Shown::Assigned(&self.assigned[at].1);
+        if let Ok(at) = self.exceptions.assigned.binary_search_by_key(&uid, |(uid, _)| *uid) {
+            return Shown::Assigned(&self.exceptions.assigned[at].1);
         }
-        match self.origins.binary_search_by_key(&uid, |(uid, _)| *uid) {
+        match self.exceptions.origins.binary_search_by_key(&uid, |(uid, _)| *uid) {
             Ok(at) => {
-                let origin = self.origins[at].1;
+                let origin = self.exceptions.origins[at].1;
                 Shown::Derived(self.deriver.id(origin.validity, origin.uid), Some(origin))
             }
             Err(_) => Shown::Derived(self.deriver.id(self.validity, uid), None),
@@ -85,30 +94,30 @@ impl UniqueIds {
 
     /// Takes in ids that were just assigned, ascending by UID.
     pub fn add(&mut self, assigned: &[(Uid, String)]) {
-        self.assigned.extend_from_slice(assigned);
-        self.assigned.sort_by_key(|(uid, _)| *uid);
+        self.exceptions.assigned.extend_from_slice(assigned);
+        self.exceptions.assigned.sort_by_key(|(uid, _)| *uid);
     }
 
     /// Those of `uids` without an assigned id.
-    pub fn unassigned(&self, uids: &[Uid]) -> Vec<Uid> {
-        let missing = |uid: &&Uid| self.assigned.binary_search_by_key(*uid, |(uid, _)| *uid).is_err();
-        uids.iter().filter(missing).copied().collect()
+    pub fn unassigned(&self, uids: impl Iterator<Item = Uid>) -> Vec<Uid> {
+        let assigned = &self.exceptions.assigned;
+        uids.filter(|uid| assigned.binary_search_by_key(uid, |(uid, _)| *uid).is_err()).collect()
     }
 
     /// The texts that are assigned to messages here.
     pub fn assigned(&self) -> HashSet<String> {
-        self.assigned.iter().map(|(_, text)| text.clone()).collect()
+        self.exceptions.assigned.iter().map(|(_, text)| text.clone()).collect()
     }
 
     /// Messages whose numbers may have named others: a UIDVALIDITY has come back, as after a restore
     /// of the mail server. They get an id of their own.
-    pub fn reused(&self, uids: &[Uid]) -> Vec<(Uid, String)> {
-        let times = match self.times_left {
+    pub fn reused(&self, uids: impl Iterator<Item = Uid>) -> Vec<(Uid, String)> {
+        let times = match self.exceptions.times_left {
             0 => return Vec::new(),
             1 => String::new(),
             times => times.to_string(),
         };
-        let own = |uid: &Uid| self.origins.binary_search_by_key(uid, |(uid, _)| *uid).is_ok();
+        let own = |uid: &Uid| self.exceptions.origins.binary_search_by_key(uid, |(uid, _)| *uid).is_ok();
         let reused = self.unassigned(uids).into_iter().filter(|uid| !own(uid));
         reused.map(|uid| (uid, format!("{}-again{times}", self.of(uid)))).collect()
     }

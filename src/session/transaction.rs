@@ -1,13 +1,11 @@
 //! The TRANSACTION state (RFC 1939 §5 and §7).
 
-use std::fmt::Write as _;
-
 use super::common::{Strikes, capabilities, end_of_list, invalid, language, parse};
 use super::update::Update;
 use super::{Client, Context, End, Summary, failure};
 use crate::ids::{MessageNumber, Octets};
 use crate::maildrop::{Error, Maildrop, Part, Reader, Sent};
-use crate::pop3::{Command, Connection, Interrupted, Limit, Multiline, Reply};
+use crate::pop3::{Command, Connection, Interrupted, Limit, Multiline, Reply, scan_row, unique_id_row};
 
 /// RFC 2449 §4, without the CRLF.
 const LINE_LIMIT: usize = 253;
@@ -128,15 +126,15 @@ impl<'a> Transaction<'a> {
         };
         self.connection.reply(&reply).await?;
         let mut from = 0;
-        let mut row = String::new();
         while let Some((number, entry)) = self.maildrop.view().next_from(from) {
-            row.clear();
-            // Writing into a String cannot fail.
-            let _ = match listing {
-                Listing::Scan => write!(row, "{number} {}\r\n", entry.size),
-                Listing::UniqueId => write!(row, "{number} {}\r\n", self.maildrop.unique_id(entry)),
-            };
-            self.connection.output().extend_from_slice(row.as_bytes());
+            let output = self.connection.output();
+            match listing {
+                Listing::Scan => scan_row(number, entry.size, output),
+                Listing::UniqueId => {
+                    let unique_id = self.maildrop.unique_id(entry);
+                    unique_id_row(number, |output| unique_id.write(output), output);
+                }
+            }
             self.connection.flush_full().await?;
             from = number.index() + 1;
         }

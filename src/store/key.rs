@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use super::{MailboxId, Result, Store, damaged, number, uid};
+use super::{MailboxId, Result, Store, damaged, uid};
 use crate::fingerprint::{Digest, Fingerprint, Key};
 use crate::ids::{Octets, Uid};
 
@@ -70,18 +70,6 @@ impl Store {
         rows.iter().map(|row| uid(row, "uid")).collect()
     }
 
-    /// How many keys are known, and the highest UID among them: whether anything is to be learnt
-    /// can mostly be told from these.
-    pub async fn extent_of_keys(&self, mailbox: MailboxId) -> Result<(usize, Option<Uid>)> {
-        let row =
-            sqlx::query("SELECT COUNT(*) AS known, MAX(uid) AS highest FROM message_key WHERE mailbox = $1")
-                .bind(mailbox.0)
-                .fetch_one(&self.pool)
-                .await?;
-        let known: i64 = row.try_get("known")?;
-        Ok((usize::try_from(known).unwrap_or_default(), number(&row, "highest")?.and_then(Uid::new)))
-    }
-
     /// Keeps keys; those that are known stay.
     pub async fn keep_keys(&self, mailbox: MailboxId, keys: &[Key]) -> Result<()> {
         let mut transaction = self.begin().await?;
@@ -136,7 +124,9 @@ mod tests {
         let name = MailboxName { upstream: "home".into(), username: "alice".into(), folder: "INBOX".into() };
         let opened = store.mailbox(&name, UidValidity::new(7).expect("not zero")).await.expect("a mailbox");
         let Opened::Current(mailbox) = opened else { panic!("{opened:?}") };
-        assert_eq!(store.extent_of_keys(mailbox).await.expect("read"), (0, None));
+        let extent =
+            async || store.notes(mailbox, "alice", "popbridge").await.expect("read").expect("present").keys;
+        assert_eq!(extent().await, (0, None));
         let key = |uid: u32, rich: bool| Key {
             uid: Uid::new(uid).expect("not zero"),
             size: Octets(u64::from(uid) * 3),
@@ -151,12 +141,13 @@ mod tests {
         store.keep_keys(mailbox, &keys).await.expect("kept");
         store.keep_keys(mailbox, &keys[..10]).await.expect("kept again");
         assert_eq!(store.keys(mailbox).await.expect("read"), keys);
-        assert_eq!(store.extent_of_keys(mailbox).await.expect("read"), (1200, Uid::new(1200)));
+        assert_eq!(extent().await, (1200, Uid::new(1200)));
         for wanted in [&keys[10..20], &keys[..0], &[keys[3].clone(), keys[1190].clone()]] {
             let uids: Vec<Uid> = wanted.iter().map(|key| key.uid).collect();
             assert_eq!(store.keys_of(mailbox, &uids).await.expect("read"), wanted);
         }
         store.forget(mailbox, &[keys[0].uid]).await.expect("forgotten");
         assert_eq!(store.known_keys(mailbox).await.expect("read").len(), 1199);
+        assert_eq!(extent().await, (1199, Uid::new(1200)));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use sqlx::query::Query;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, QueryBuilder, Row as _, Sqlite, SqliteExecutor};
 
 use super::{Origin, Result, Store, number, uid, validity};
@@ -70,14 +71,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        row.map(|row| {
-            Ok(Former {
-                id: MailboxId(row.try_get("id")?),
-                validity: validity(&row, "uid_validity")?,
-                messages: number(&row, "messages")?.unwrap_or_default() as usize,
-            })
-        })
-        .transpose()
+        row.as_ref().map(former).transpose()
     }
 
     /// Makes `id` the mailbox's present: what was known of a message before is now known of the
@@ -195,6 +189,15 @@ impl Store {
     pub async fn times_left(&self, id: MailboxId) -> Result<u32> {
         times_left(&self.pool, id).await
     }
+}
+
+/// From a row with the columns `id`, `uid_validity` and `messages`.
+pub(super) fn former(row: &SqliteRow) -> Result<Former> {
+    Ok(Former {
+        id: MailboxId(row.try_get("id")?),
+        validity: validity(row, "uid_validity")?,
+        messages: number(row, "messages")?.unwrap_or_default() as usize,
+    })
 }
 
 /// A statement whose first three parameters name a mailbox.

@@ -10,6 +10,7 @@ mod journal;
 mod key;
 mod listing;
 mod mailbox;
+mod notes;
 mod open;
 mod renumbering;
 mod unique_id;
@@ -21,10 +22,11 @@ use sqlx::{Row as _, Sqlite, Transaction};
 
 pub use deletion::{Action, Copied, Deletion, NewDeletion, Outcome, State};
 pub use error::Error;
-pub use listing::{CachedListing, CachedRow};
+pub use listing::{Cached, CachedListing, CachedRow};
 pub use mailbox::{Former, MailboxId, MailboxName, Opened};
+pub use notes::Notes;
 pub use renumbering::Renumbering;
-pub use unique_id::Origin;
+pub use unique_id::{Exceptions, Origin};
 
 use crate::ids::{Uid, UidValidity};
 

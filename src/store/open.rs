@@ -48,6 +48,8 @@ async fn connect(database: &Database) -> Result<Store> {
         .max_connections(connections)
         .idle_timeout(None)
         .max_lifetime(None)
+        // A file does not hang up, and asking costs as much as a statement.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .map_err(|source| refused(&path, source))?;
@@ -90,6 +92,8 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "mailboxes, hidden messages, counted sizes", include_str!("migrations/0001.sql")),
         migration(2, "listings, unique ids, deletions", include_str!("migrations/0002.sql")),
+        migration(3, "counted keys", include_str!("migrations/0003.sql")),
+        migration(4, "listings in parts", include_str!("migrations/0004.sql")),
     ])
 }
 
@@ -121,6 +125,8 @@ fn make_private(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{Octets, Uid};
+    use crate::store::{CachedListing, CachedRow, MailboxName};
 
     #[tokio::test]
     async fn damage_is_told_in_clear_words() {
@@ -192,5 +198,44 @@ mod tests {
             .expect("rows");
         let newest: i64 = rows[0].try_get(0).expect("a number");
         assert_eq!((rows.len(), newest), (1, 8));
+    }
+
+    #[tokio::test]
+    async fn keys_and_listings_of_before_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.expect("open");
+        let all = migrations();
+        let before: Vec<Migration> = all.iter().take(2).cloned().collect();
+        Migrator::with_migrations(before).run(&pool).await.expect("the second version");
+        sqlx::raw_sql(
+            "INSERT INTO mailbox VALUES (1, 'home', 'alice', 'INBOX', 7, 1, 2), (2, 'home', 'bob', 'INBOX', 7, 1, 0);
+             INSERT INTO message_key VALUES (1, 3, 1, NULL, NULL, NULL, x'00'), (1, 4, 1, NULL, NULL, NULL, x'00');
+             INSERT INTO listing VALUES (1, 5, 4, NULL, x'01030000000a00000000000080', 9);",
+        )
+        .execute(&pool)
+        .await
+        .expect("rows");
+        pool.close().await;
+        let store = Store::open(&Database::File(path)).await.expect("migrated");
+        let rows = sqlx::query("SELECT keys FROM mailbox ORDER BY id").fetch_all(&store.pool).await;
+        let keys = rows
+            .expect("rows")
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<std::result::Result<Vec<i64>, _>>();
+        assert_eq!(keys.expect("numbers"), [2, 0]);
+        let name = MailboxName { upstream: "home".into(), username: "alice".into(), folder: "INBOX".into() };
+        let cached = store.cached(&name).await.expect("read").expect("a mailbox");
+        let uid = |number| Uid::new(number).expect("not zero");
+        let expected = CachedListing {
+            uid_next: Some(uid(4)),
+            highest_modseq: None,
+            rows: vec![CachedRow { uid: uid(3), size: Octets(10), counted: true }],
+            listed_at: 5,
+            full_at: 9,
+        };
+        assert_eq!(cached.listing, Some(expected));
     }
 }

@@ -12,7 +12,26 @@ pub struct Origin {
     pub uid: Uid,
 }
 
+/// What a mailbox's unique ids cannot be derived without; lists ascend by UID.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exceptions {
+    /// How often its UIDVALIDITY has gone and come back.
+    pub times_left: u32,
+    pub origins: Vec<(Uid, Origin)>,
+    /// Under one scheme.
+    pub assigned: Vec<(Uid, String)>,
+}
+
 impl Store {
+    /// All exceptions of a mailbox, those assigned under `scheme`.
+    pub async fn exceptions(&self, mailbox: MailboxId, scheme: &str) -> Result<Exceptions> {
+        Ok(Exceptions {
+            times_left: self.times_left(mailbox).await?,
+            origins: self.origins(mailbox).await?,
+            assigned: self.assigned(mailbox, scheme).await?,
+        })
+    }
+
     /// Messages whose unique id derives from elsewhere, by ascending UID.
     pub async fn origins(&self, mailbox: MailboxId) -> Result<Vec<(Uid, Origin)>> {
         origins(&self.pool, mailbox).await

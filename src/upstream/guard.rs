@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::{Error, Result};
 use super::response::{Capabilities, Code, Outcome, Response, Status};
@@ -19,6 +20,9 @@ use super::wire::{Step, Wire};
 pub struct Guard {
     wire: Wire,
     shown: Vec<u8>,
+    /// A command on its way out: async-imap writes the tag, the rest and the line end apart, and
+    /// each would be a packet of its own. It may hold a password.
+    output: Zeroizing<Vec<u8>>,
     greeted: bool,
     capabilities: Option<Capabilities>,
     last: Option<Status>,
@@ -29,7 +33,16 @@ pub struct Guard {
 impl Guard {
     /// Guards a connection that has not been greeted yet, or was before STARTTLS.
     pub fn new(wire: Wire, greeted: bool) -> Self {
-        Self { wire, shown: Vec::new(), greeted, capabilities: None, last: None, bye: None, error: None }
+        Self {
+            wire,
+            shown: Vec::new(),
+            output: Zeroizing::default(),
+            greeted,
+            capabilities: None,
+            last: None,
+            bye: None,
+            error: None,
+        }
     }
 
     /// The framer, for listings and bodies, between control commands.
@@ -161,15 +174,14 @@ impl AsyncRead for Guard {
 }
 
 impl AsyncWrite for Guard {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let guard = self.get_mut();
-        let result = ready!(guard.wire.poll_write(cx, octets));
-        Poll::Ready(guard.keep(result))
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().output.extend_from_slice(octets);
+        Poll::Ready(Ok(octets.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let guard = self.get_mut();
-        let result = ready!(guard.wire.poll_flush(cx));
+        let result = ready!(guard.poll_send(cx));
         Poll::Ready(guard.keep(result))
     }
 
@@ -179,6 +191,21 @@ impl AsyncWrite for Guard {
 }
 
 impl Guard {
+    /// Sends what was written. What the socket has taken is forgotten.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let sent = ready!(self.wire.poll_write(cx, &self.output))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let left = self.output.len() - sent;
+            self.output.copy_within(sent.., 0);
+            self.output[left..].zeroize();
+            self.output.truncate(left);
+        }
+        self.wire.poll_flush(cx)
+    }
+
     /// Records a failed write for [`Self::failure`].
     fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| {
@@ -191,5 +218,33 @@ impl Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guard")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_command_leaves_in_one_piece() {
+        // So narrow that it takes several turns all the same.
+        let (server, client) = tokio::io::duplex(16);
+        let mut guard = Guard::new(Wire::new(Box::new(client), Duration::from_secs(5)), true);
+        let mut server = server;
+        for piece in ["A0001", " ", "LOGIN alice a-long-password", "\r\n"] {
+            guard.write_all(piece.as_bytes()).await.expect("taken in");
+        }
+        let early = tokio::time::timeout(Duration::from_millis(20), server.read_u8()).await;
+        assert!(early.is_err(), "sent before it was whole");
+        let reading = tokio::spawn(async move {
+            let mut text = vec![0; 35];
+            server.read_exact(&mut text).await.map(|_| text)
+        });
+        guard.flush().await.expect("sent");
+        let text = reading.await.expect("no panic").expect("read");
+        assert_eq!(String::from_utf8_lossy(&text), "A0001 LOGIN alice a-long-password\r\n");
+        assert!(guard.output.is_empty());
     }
 }
