@@ -113,6 +113,8 @@ pub struct UpstreamForm {
     pub recovery: Duration,
     #[serde(default = "five_minutes", deserialize_with = "waiting")]
     pub keep_alive: Duration,
+    #[serde(default)]
+    pub trust_idle: bool,
     #[serde(default = "two")]
     pub connections_per_account: Spanned<usize>,
     #[serde(default, deserialize_with = "layer")]

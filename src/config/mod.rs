@@ -174,6 +174,8 @@ pub struct Upstream {
     pub recovery: Duration,
     /// How long a connection waits for the account's next session; zero: it does not.
     pub keep_alive: Duration,
+    /// A connection in IDLE that told nothing stands for SELECT.
+    pub trust_idle: bool,
     pub connections_per_account: usize,
     /// For its logins that have no [`Account`].
     pub maildrop: Arc<Maildrop>,

@@ -222,6 +222,7 @@ fn upstream(
         timeout: form.timeout,
         recovery: form.recovery,
         keep_alive: form.keep_alive,
+        trust_idle: form.trust_idle,
         connections_per_account: connections.into_inner(),
         maildrop: Arc::new(form.maildrop.over(everyone, source)?),
     })

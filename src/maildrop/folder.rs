@@ -50,6 +50,16 @@ pub async fn scan(
         |cached: &Option<Cached>| cached.as_ref().filter(|_| extra == Extra::default()).and_then(known);
     let has_waited = link.is_resting();
     let known = knows(&cached);
+    let known = match link.watched(folder, access) {
+        Some(mailbox) => match known {
+            Some(known) if known.is_of(&mailbox) => {
+                let scanned = Scanned { mailbox, rows: known.rows, told: Told::New, retold: 0 };
+                return Ok((scanned, cached));
+            }
+            known => known,
+        },
+        None => known,
+    };
     let with_known = known.is_some();
     let scanned = match link.scan(folder, access, extra, known).await {
         // It was dead, or the server would have no more of it.
@@ -66,6 +76,24 @@ pub async fn scan(
         scanned.retold = usize::MAX;
     }
     Ok((scanned, cached))
+}
+
+/// Looks at a folder once more behind its session, for a connection that will be trusted to tell
+/// what happens to it.
+pub async fn watch(
+    link: &mut Link,
+    store: &Store,
+    place: &Place,
+    settings: &config::Maildrop,
+) -> Result<(), Error> {
+    let (scanned, cached) = scan(link, store, &place.folder, place.access, settings).await?;
+    // What is new is for the next session to keep.
+    if cached.as_ref().and_then(known).is_some_and(|known| known.is_of(&scanned.mailbox))
+        && scanned.told == Told::New
+    {
+        link.watch(&place.folder, place.access, scanned.mailbox);
+    }
+    Ok(())
 }
 
 /// What the cache can prove something with.

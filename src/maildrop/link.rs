@@ -11,7 +11,7 @@ use super::reader::Part;
 use crate::ids::{Uid, UidValidity};
 use crate::upstream::{
     self, Access, Capabilities, Extra, Flight, FolderName, Found, Imap, Known, Lost, Mailbox, Piece, Pool,
-    Request, Scanned, Section, Slot,
+    Request, Scanned, Section, Slot, Watched,
 };
 
 /// Up to here it is cheaper to read what is left than to connect again.
@@ -142,6 +142,22 @@ impl Link {
         };
         self.note_selected(folder, access, &scanned.mailbox);
         Ok(scanned)
+    }
+
+    /// The folder as it was when it was left to be watched, if the server has told nothing since.
+    pub fn watched(&mut self, folder: &FolderName, access: Access) -> Option<Mailbox> {
+        let watched = self.imap.as_ref()?.watched()?;
+        let same = watched.folder == *folder && watched.access == access;
+        let mailbox = Some(watched.mailbox.clone()).filter(|_| same)?;
+        self.note_selected(folder, access, &mailbox);
+        Some(mailbox)
+    }
+
+    /// The folder has just been seen like this, and is watched while the connection waits.
+    pub fn watch(&mut self, folder: &FolderName, access: Access, mailbox: Mailbox) {
+        if let Some(imap) = &mut self.imap {
+            imap.watch(Watched { folder: folder.clone(), access, mailbox });
+        }
     }
 
     /// Tells a folder that is not there from one that cannot be selected now.

@@ -305,6 +305,16 @@ impl Maildrop {
         (0..self.folders.len()).map(|folder| which(&self.listing, folder)).collect()
     }
 
+    /// Where the server is trusted to tell what happens: looks at the folder once more.
+    async fn watch(&mut self) {
+        let Self { link, store, folders, settings, login, .. } = self;
+        if let ([folder], true) = (&folders[..], link.account().connector.upstream().trust_idle)
+            && let Err(error) = folder::watch(link, store, &folder.place, settings).await
+        {
+            tracing::debug!(%login, %error, "the folder is not watched");
+        }
+    }
+
     /// Learns by what messages can be recognised under other UIDs, as far as that is not known.
     async fn learn(&mut self) -> Result<()> {
         for folder in self.folders.iter().filter(|folder| !folder.learnt) {
@@ -324,7 +334,7 @@ pub struct Closing(Maildrop);
 
 impl Closing {
     /// Frees the lock, learns what messages can be recognised by unless `hurry` resolves, then
-    /// says goodbye to the upstream.
+    /// lets the connection wait for the next session.
     pub async fn finish(self, hurry: impl Future<Output = ()>) {
         let Self(mut maildrop) = self;
         drop(maildrop.lock.take());
@@ -336,6 +346,7 @@ impl Closing {
             }
             () = hurry => {}
         }
+        maildrop.watch().await;
         maildrop.link.close().await;
     }
 }

@@ -13,7 +13,7 @@ use super::error::{Error, Result};
 use super::guard::Guard;
 use super::login::{initial_response, login_with_literals, plain, quoted_login};
 use super::response::{Capabilities, Outcome, Status};
-use super::rest::Rest;
+use super::rest::{Rest, Watched};
 use super::wire::Wire;
 use crate::secret::Secret;
 
@@ -28,6 +28,7 @@ pub struct Imap {
     identified: bool,
     server_id: Option<String>,
     pub(super) rest: Rest,
+    pub(super) watched: Option<Watched>,
     resync: Resync,
 }
 
@@ -89,6 +90,7 @@ impl Imap {
             identified: false,
             server_id: None,
             rest: Rest::None,
+            watched: None,
             resync: Resync::Open,
         }
     }

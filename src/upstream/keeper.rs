@@ -74,14 +74,21 @@ enum Over {
 }
 
 async fn hold(imap: &mut Imap, mut recalled: oneshot::Receiver<()>, until: Instant) -> Over {
-    let mut sign_of_life = Instant::now() + SETTLED;
+    let first = match (imap.watched(), imap.is_watching()) {
+        // It has not left IDLE since.
+        (Some(_), _) => SIGN_OF_LIFE,
+        (None, true) => Duration::ZERO,
+        (None, false) => SETTLED,
+    };
+    let mut sign_of_life = Instant::now() + first;
     loop {
         tokio::select! {
+            // First what has come: whoever takes the connection up must not miss it.
             biased;
-            _ = &mut recalled => return Over::Recalled,
             heard = imap.listen() => if let Err(error) = heard {
                 return Over::Lost(error);
             },
+            _ = &mut recalled => return Over::Recalled,
             () = sleep_until(until) => return Over::Waited,
             () = sleep_until(sign_of_life) => {
                 if let Err(error) = imap.stay().await {

@@ -28,6 +28,13 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether it tells all of a mailbox in this state.
+    pub fn is_of(&self, mailbox: &Mailbox) -> bool {
+        self.validity == mailbox.validity
+            && Some(self.uid_next) == mailbox.uid_next
+            && self.rows.len() == mailbox.exists as usize
+    }
+
     /// What asks SELECT for that which has gone since then (RFC 7162 §3.2.5).
     pub fn parameter(&self) -> Option<String> {
         let Self { validity, modseq, .. } = self;

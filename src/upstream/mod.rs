@@ -48,6 +48,7 @@ pub use pool::{Pool, Slot};
 pub use proof::NoRandom;
 pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};
 pub use response::{Capabilities, Code, Outcome, Status};
+pub use rest::Watched;
 pub use rows::{Extra, Row};
 pub use section::{Found, Lost, Request, Section};
 pub use transfer::{CopyUid, FolderStatus};
