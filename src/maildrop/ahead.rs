@@ -7,10 +7,10 @@ use super::listing::{Entry, Listing};
 use crate::upstream::Request;
 
 /// The most messages in the window: beyond it a round trip costs next to nothing.
-const MOST: usize = 64;
+const MOST: usize = 256;
 
 /// How far behind the message that is being read they are looked for.
-const FAR: usize = 4 * MOST;
+const FAR: usize = 2 * MOST;
 
 /// What a header is taken to hold, to judge how much is on its way.
 const HEADER: u64 = 4096;
@@ -123,7 +123,7 @@ impl Window {
 }
 
 /// What of `following` is to be asked for now, with the messages of `on_the_way` asked for already:
-/// nothing before half of them have been read, so that many go into one command.
+/// nothing before a quarter of them have been read, so that many go into one command.
 pub fn refill(on_the_way: &[Request], following: &[Request]) -> Vec<Request> {
     let weight = |requests: &[Request]| {
         let octets = requests.iter().map(|request| request.octets.max(1));
@@ -132,7 +132,7 @@ pub fn refill(on_the_way: &[Request], following: &[Request]) -> Vec<Request> {
     let last = on_the_way.last().map(|request| request.uid);
     let new = following.iter().filter(|request| Some(request.uid) > last);
     let new: Vec<Request> = new.copied().collect();
-    if weight(on_the_way).saturating_mul(2) > weight(following) { Vec::new() } else { new }
+    if weight(on_the_way).saturating_mul(4) > weight(following).saturating_mul(3) { Vec::new() } else { new }
 }
 
 /// Requests in groups that become a command each: what is over `limit` goes alone, and all do where
@@ -161,13 +161,13 @@ mod tests {
 
     #[test]
     fn it_doubles_in_line_and_starts_anew() {
-        let listing = listing(&[10; 300]);
-        let mut window = Window::new(1000);
+        let listing = listing(&[10; 600]);
+        let mut window = Window::new(10_000);
         let mut ask = |what, index| window.request(what, index, &listing).len();
-        let grown: Vec<usize> = (0..8).map(|index| ask(What::Whole, index)).collect();
-        assert_eq!(grown, [0, 1, 3, 7, 15, 31, 63, 63]);
-        assert_eq!(ask(What::Whole, 7), 0, "the same again");
-        assert_eq!(ask(What::Whole, 8), 1);
+        let grown: Vec<usize> = (0..10).map(|index| ask(What::Whole, index)).collect();
+        assert_eq!(grown, [0, 1, 3, 7, 15, 31, 63, 127, 255, 255]);
+        assert_eq!(ask(What::Whole, 9), 0, "the same again");
+        assert_eq!(ask(What::Whole, 10), 1);
         assert_eq!(ask(What::Whole, 20), 0, "further on");
         assert_eq!(ask(What::Header, 21), 0, "something else");
         assert_eq!(ask(What::Header, 22), 1);
@@ -229,13 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_filled_by_halves() {
+    fn it_is_filled_by_quarters() {
         let all = listing(&[10; 20]);
         let requests: Vec<Request> =
             (0..20).filter_map(|index| all.at(index)).map(|entry| What::Whole.of(&entry)).collect();
         assert_eq!(refill(&[], &requests[..5]).len(), 5);
+        assert_eq!(uids(&refill(&requests[..3], &requests[..5])), [4, 5]);
         assert_eq!(uids(&refill(&requests[..2], &requests[..5])), [3, 4, 5]);
-        assert!(refill(&requests[..3], &requests[..5]).is_empty());
+        assert!(refill(&requests[..4], &requests[..5]).is_empty());
         assert!(refill(&requests[..5], &requests[..5]).is_empty());
         assert!(refill(&[], &[]).is_empty());
     }
