@@ -86,7 +86,7 @@ impl Default for LimitsForm {
         Self {
             sessions: Spanned::new(0..0, 1024),
             sessions_per_address: Spanned::new(0..0, 32),
-            kept_connections: 512,
+            kept_connections: 64,
             login_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(600),
             preempt_after: Duration::from_secs(30),

@@ -18,8 +18,6 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(9 * 60);
 pub struct Keeper {
     recall: oneshot::Sender<()>,
     held: JoinHandle<Option<Imap>>,
-    /// Since when it waits.
-    pub since: Instant,
 }
 
 impl Keeper {
@@ -40,7 +38,7 @@ impl Keeper {
             }
             None
         });
-        Self { recall, held, since: Instant::now() }
+        Self { recall, held }
     }
 
     /// Gives the connection up, unless it has been lost.

@@ -168,21 +168,24 @@ impl Slot {
 
     /// Ends a session's use of a connection: it waits for the next one, or is said goodbye to.
     pub async fn keep(self, mut imap: Imap, keep_alive: Duration) {
-        let oldest = self.pool.seats().proven(&self.owner, self.id).map(|proven| proven + OLDEST);
-        let now = Instant::now();
-        let oldest = oldest.filter(|oldest| *oldest > now && !keep_alive.is_zero());
-        let Some(oldest) = oldest.filter(|_| imap.lay_down().is_ok()) else {
-            return imap.logout().await;
-        };
-        if let Some(surplus) = self.wait(imap, oldest.min(now + keep_alive)) {
-            surplus.dismiss().await;
+        match self.until(keep_alive).filter(|_| imap.lay_down().is_ok()) {
+            Some(until) => self.wait(imap, until),
+            None => imap.logout().await,
         }
     }
 
-    /// The connection waits in this place; another one may have to go for it.
-    fn wait(&self, imap: Imap, until: Instant) -> Option<Keeper> {
+    /// Until when the connection may wait.
+    fn until(&self, keep_alive: Duration) -> Option<Instant> {
+        let seats = self.pool.seats();
+        let proven = seats.proven(&self.owner, self.id)?;
+        let room = !keep_alive.is_zero() && seats.has_room(&self.owner, self.pool.0.most_kept);
+        let now = Instant::now();
+        (room && proven + OLDEST > now).then(|| (proven + OLDEST).min(now + keep_alive))
+    }
+
+    fn wait(&self, imap: Imap, until: Instant) {
         let Self { pool, owner, id } = self;
-        let surplus = {
+        {
             // Held until the keeper has its place: it might end at once.
             let mut seats = pool.seats();
             let (pool, owner, id) = (pool.clone(), owner.clone(), *id);
@@ -192,11 +195,10 @@ impl Slot {
                 }
                 pool.free(&owner, id, true);
             };
-            seats.wait(&self.owner, id, Keeper::start(imap, until, lost), self.pool.0.most_kept)
-        };
+            seats.wait(&self.owner, id, Keeper::start(imap, until, lost));
+        }
         // Who waits for a place can have it in this one's stead.
         pool.0.freed.notify_waiters();
-        surplus
     }
 }
 

@@ -112,24 +112,27 @@ impl Seats {
         seats.find(|seat| seat.id == id)?.proven.filter(|_| !self.closed)
     }
 
-    /// The seat's connection waits. What it is one too many of goes: the one that waits longest.
-    pub fn wait(&mut self, owner: &Owner, id: u64, keeper: Keeper, most: usize) -> Option<Keeper> {
-        let mut seats = self.accounts.get_mut(owner).into_iter().flatten();
-        let Some(seat) = seats.find(|seat| seat.id == id) else { return Some(keeper) };
-        seat.keeper = Some(keeper);
-        let (mut here, mut all) = (Waiting::default(), Waiting::default());
-        for (of, seats) in &self.accounts {
-            for seat in seats {
-                let Some(keeper) = &seat.keeper else { continue };
-                all.note(keeper.since, seat.id);
-                if of.0 == owner.0 {
-                    here.note(keeper.since, seat.id);
-                }
-            }
-        }
+    /// Whether one more may wait, of `most` in all, or of as many as the server bears.
+    ///
+    /// Those that wait do not make room for it: of accounts that look for mail in turns each would
+    /// find its own gone.
+    pub fn has_room(&self, owner: &Owner, most: usize) -> bool {
         let most_here = self.limits.get(&owner.0).map_or(usize::MAX, |limits| limits.kept);
-        let (_, oldest) = here.oldest_over(most_here).or_else(|| all.oldest_over(most))?;
-        self.dismissed(|_, seat| seat.id == oldest).pop()
+        let (mut here, mut all) = (0, 0);
+        for (of, seats) in &self.accounts {
+            let waiting = seats.iter().filter(|seat| seat.keeper.is_some()).count();
+            all += waiting;
+            here += if of.0 == owner.0 { waiting } else { 0 };
+        }
+        all < most && here < most_here
+    }
+
+    /// The seat's connection waits.
+    pub fn wait(&mut self, owner: &Owner, id: u64, keeper: Keeper) {
+        let mut seats = self.accounts.get_mut(owner).into_iter().flatten();
+        if let Some(seat) = seats.find(|seat| seat.id == id) {
+            seat.keeper = Some(keeper);
+        }
     }
 
     /// All that wait, or those at one upstream.
@@ -161,23 +164,5 @@ impl Seats {
             !seats.is_empty()
         });
         keepers
-    }
-}
-
-/// How many wait, and which for the longest time.
-#[derive(Default)]
-struct Waiting {
-    count: usize,
-    oldest: Option<(Instant, u64)>,
-}
-
-impl Waiting {
-    fn note(&mut self, since: Instant, id: u64) {
-        self.count += 1;
-        self.oldest = Some(self.oldest.map_or((since, id), |oldest| oldest.min((since, id))));
-    }
-
-    fn oldest_over(&self, most: usize) -> Option<(Instant, u64)> {
-        self.oldest.filter(|_| self.count > most)
     }
 }
