@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::command::Command;
 use crate::connection::{Connection, Reply, bad, no, ok};
+use crate::persona::WhenFull;
 use crate::tls::Tls;
 use crate::wire::Io;
 
@@ -160,6 +161,11 @@ impl Connection {
             let mut state = self.shared.lock();
             if !state.password_fits(user, password) {
                 return no(self.traits.login_failed);
+            }
+            if let (WhenFull::Refuse(text), true) =
+                (self.traits.when_full, state.live > self.traits.most_connections)
+            {
+                return no(text);
             }
             state.account(user);
             state.logins += 1;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::command::{Command, Received};
 use crate::fault::{Fault, Place, Plan};
-use crate::persona::Traits;
+use crate::persona::{Traits, WhenFull};
 use crate::state::Shared;
 use crate::tls::Tls;
 use crate::view::View;
@@ -42,6 +42,8 @@ pub(crate) enum Reply {
     Close,
     /// The connection breaks off.
     Cut,
+    /// This takes the tagged answer's place.
+    Fault(Fault),
 }
 
 pub(crate) fn ok(text: impl Into<String>) -> io::Result<Reply> {
@@ -126,6 +128,13 @@ impl Connection {
         if let Some(fault) = self.plan.replacement.take() {
             return Ok(self.replace("*", fault));
         }
+        if self.is_one_too_many() && self.traits.when_full == WhenFull::Bye {
+            self.wire.push_line("* BYE Too many connections.");
+            return Ok(Some(End::Close));
+        }
+        if self.is_one_too_many() && self.traits.when_full == WhenFull::Close {
+            return Ok(Some(End::Close));
+        }
         let code = self.capability_code();
         self.wire.push_line(format!("* OK {code}{}", self.traits.greeting));
         self.finish().await
@@ -140,7 +149,8 @@ impl Connection {
             return Ok(self.replace(&command.tag, fault));
         }
         let mut reply = self.dispatch(command).await?;
-        if !matches!(reply, Reply::Close | Reply::Cut) {
+        let idle = command.name == "IDLE" && self.traits.mute_idle;
+        if !matches!(reply, Reply::Close | Reply::Cut | Reply::Fault(_)) && !idle {
             // RFC 3501 §7.4.1: no EXPUNGE during FETCH, STORE or SEARCH; under UID it is allowed.
             let held_back = matches!(command.name.as_str(), "FETCH" | "STORE" | "SEARCH");
             if self.sync(command.uid || !held_back) && self.qresync {
@@ -158,6 +168,7 @@ impl Connection {
             Reply::Answered => {}
             Reply::Close => return Ok(Some(End::Close)),
             Reply::Cut => return Ok(Some(End::Cut)),
+            Reply::Fault(fault) => return Ok(self.replace(tag, fault)),
         }
         self.finish().await
     }
@@ -342,6 +353,11 @@ impl Connection {
             self.wire.push_line(format!("{} OK Logout completed.", command.tag));
         }
         Ok(Reply::Close)
+    }
+
+    /// Whether the server has more connections than it bears.
+    pub(crate) fn is_one_too_many(&self) -> bool {
+        self.shared.lock().live > self.traits.most_connections
     }
 
     /// Whether an extension is announced in this state.

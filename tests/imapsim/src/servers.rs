@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::persona::{Gone, Persona, SizeTrait, TooLong, Traits};
+use crate::persona::{Gone, Persona, SizeTrait, TooLong, Traits, WhenFull};
 
 fn words(text: &str) -> BTreeSet<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -51,6 +51,9 @@ impl Traits {
             folders: vec![("Trash", "\\Trash")],
             line_limit: 64 * 1024,
             too_long: TooLong::Bad,
+            mute_idle: false,
+            most_connections: usize::MAX,
+            when_full: WhenFull::Bye,
         }
     }
 
