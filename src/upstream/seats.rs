@@ -112,10 +112,14 @@ impl Seats {
         seats.find(|seat| seat.id == id)?.proven.filter(|_| !self.closed)
     }
 
-    /// The seat's connection waits. What it is one too many of goes: the one that waits longest.
+    /// The seat's connection waits, unless it must not any more. What it is one too many of goes:
+    /// the one that waits longest.
     pub fn wait(&mut self, owner: &Owner, id: u64, keeper: Keeper, most: usize) -> Option<Keeper> {
         let mut seats = self.accounts.get_mut(owner).into_iter().flatten();
-        let Some(seat) = seats.find(|seat| seat.id == id) else { return Some(keeper) };
+        let seat = seats.find(|seat| seat.id == id);
+        let Some(seat) = seat.filter(|seat| seat.proven.is_some() && !self.closed) else {
+            return Some(keeper);
+        };
         seat.keeper = Some(keeper);
         let (mut here, mut all) = (Waiting::default(), Waiting::default());
         for (of, seats) in &self.accounts {
