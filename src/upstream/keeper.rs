@@ -74,15 +74,17 @@ enum Over {
 }
 
 async fn hold(imap: &mut Imap, mut recalled: oneshot::Receiver<()>, until: Instant) -> Over {
-    let mut sign_of_life = Instant::now() + SETTLED;
+    let idles = imap.capabilities().has("IDLE");
+    let mut sign_of_life = Instant::now() + if idles { SETTLED } else { SIGN_OF_LIFE };
     loop {
         tokio::select! {
             biased;
             _ = &mut recalled => return Over::Recalled,
+            // Ahead of what a server might say without end.
+            () = sleep_until(until) => return Over::Waited,
             heard = imap.listen() => if let Err(error) = heard {
                 return Over::Lost(error);
             },
-            () = sleep_until(until) => return Over::Waited,
             () = sleep_until(sign_of_life) => {
                 if let Err(error) = imap.stay().await {
                     return Over::Lost(error);

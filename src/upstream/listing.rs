@@ -153,9 +153,9 @@ async fn flight(
         identification.as_deref().into_iter().chain(enable).chain([select.as_str()]).chain(then).collect();
     let mut tag = wire.send_behind(if idle.is_some() { DONE } else { "" }, &commands).await?;
     if let Some(idle) = idle {
-        // What it was told while it rested is of before.
-        View::default().read(wire, idle, "IDLE").await?;
+        imap.awake(idle).await?;
     }
+    let wire = imap.wire()?;
     if identification.is_some() {
         // Who we are is a courtesy: a server that refuses it serves all the same.
         match view.read(wire, tag, "ID").await {

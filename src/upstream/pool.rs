@@ -174,7 +174,7 @@ impl Slot {
         let Some(oldest) = oldest.filter(|_| imap.lay_down().is_ok()) else {
             return imap.logout().await;
         };
-        if let Some(surplus) = self.wait(imap, oldest.min(now + keep_alive)) {
+        if let Some(surplus) = self.wait(imap, oldest.min(now + keep_alive.min(OLDEST))) {
             surplus.dismiss().await;
         }
     }

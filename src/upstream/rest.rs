@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::control::Imap;
 use super::error::{Error, Result};
 use super::response::{Outcome, Response};
@@ -43,13 +45,23 @@ impl Imap {
     /// Gives the server a sign of life: IDLE, anew if it is under way, or NOOP. A server logs a
     /// client out that says nothing for 30 minutes (RFC 3501 §5.4, RFC 2177 §3).
     pub async fn stay(&mut self) -> Result<()> {
-        self.wake().await?;
-        self.lay_down()?;
-        if !self.capabilities().has("IDLE") {
+        // Who wants the connection meanwhile waits for this.
+        match timeout(ALIVE_WITHIN, self.sign_of_life()).await {
+            Ok(result) => result,
+            Err(_) => Err(self.wire()?.fail(Error::Timeout(ALIVE_WITHIN))),
+        }
+    }
+
+    async fn sign_of_life(&mut self) -> Result<()> {
+        let offered = self.capabilities().has("IDLE");
+        if !(offered && matches!(self.rest, Rest::Silent)) {
+            self.wake().await?;
+            self.lay_down()?;
+        }
+        if !offered {
             return Ok(());
         }
         let wire = self.wire()?;
-        wire.hurry(ALIVE_WITHIN);
         let tag = wire.send(&["IDLE"]).await?;
         loop {
             let Step::Line { text, continues: false, .. } = wire.step().await? else { continue };
@@ -97,40 +109,61 @@ impl Imap {
                     _ => Err(wire.fail(Error::Protocol("an unknown tag"))),
                 }
             }
-            _ => Ok(()),
+            _ => {
+                wire.rest();
+                Ok(())
+            }
         }
     }
 
     /// Takes the connection up again; an error if it has died meanwhile.
     pub async fn wake(&mut self) -> Result<()> {
-        let rest = self.rest;
-        let tag = match self.leave_rest()? {
-            Some(tag) => {
-                self.wire()?.send_raw(DONE.as_bytes()).await?;
-                tag
-            }
-            None if matches!(rest, Rest::Silent) => self.wire()?.send(&["NOOP"]).await?,
-            None => return Ok(()),
-        };
-        View::default().read(self.wire()?, tag, "IDLE").await?;
-        Ok(())
+        if let Rest::Silent = self.rest {
+            self.leave_rest()?;
+            let tag = self.wire()?.send(&["NOOP"]).await?;
+            return self.awake(tag).await;
+        }
+        self.rise().await
     }
 
-    /// The same for a caller that goes on with a command in the same flight: what it sends has to
-    /// begin with [`DONE`] if this is the tag of an IDLE, whose end is then the first to be read.
+    /// The same where the next command will show whether it has died.
+    pub async fn rise(&mut self) -> Result<()> {
+        let Some(idle) = self.leave_rest()? else { return Ok(()) };
+        self.wire()?.send_raw(DONE.as_bytes()).await?;
+        self.awake(idle).await
+    }
+
+    /// Reads up to the end of the IDLE, or of the NOOP, that has this tag.
+    pub async fn awake(&mut self, tag: u32) -> Result<()> {
+        let wire = self.wire()?;
+        let within = ALIVE_WITHIN.min(wire.deadline());
+        // What it was told while it rested is of before.
+        match timeout(within, View::default().read(wire, tag, "IDLE")).await {
+            // The server lives, and no command is under way.
+            Ok(Ok(_) | Err(Error::Refused { .. })) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(wire.fail(Error::Timeout(within))),
+        }
+    }
+
+    /// [`Self::rise`] for a caller that goes on with a command in the same flight: what it sends has to
+    /// begin with [`DONE`] if this is the tag of an IDLE, whose end is then the first to be read
+    /// ([`Self::awake`]).
     pub fn leave_rest(&mut self) -> Result<Option<u32>> {
         let rest = std::mem::take(&mut self.rest);
         let wire = self.wire()?;
         match rest {
             Rest::None => {
                 wire.check_idle()?;
-                return Ok(None);
+                Ok(None)
             }
-            Rest::Silent => wire.check_idle()?,
-            Rest::Idle(_) => {}
+            Rest::Silent => {
+                wire.check_idle()?;
+                wire.hurry(ALIVE_WITHIN);
+                Ok(None)
+            }
+            Rest::Idle(tag) => Ok(Some(tag)),
         }
-        wire.hurry(ALIVE_WITHIN);
-        Ok(if let Rest::Idle(tag) = rest { Some(tag) } else { None })
     }
 }
 
