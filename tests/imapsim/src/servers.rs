@@ -175,7 +175,7 @@ impl Traits {
 
     fn courier() -> Self {
         let list = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT \
-                    THREAD=REFERENCES SORT QUOTA IDLE";
+                    THREAD=REFERENCES SORT QUOTA IDLE ACL ACL2=UNION";
         Self {
             greeting: "Courier-IMAP ready. Copyright 1998-2023 Double Precision, Inc.  \
                        See COPYING for distribution information.",
