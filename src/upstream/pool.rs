@@ -16,7 +16,6 @@ use super::error::{Error, Result};
 use super::keeper::{Keeper, dismiss_all};
 use super::proof::{NoRandom, Proof, Prover};
 use super::quirks::connection_limits;
-use super::response::Code;
 use super::seats::{Found, Owner, Seats};
 use crate::secret::Secret;
 
@@ -221,7 +220,7 @@ async fn log_in(connector: &Connector, username: &str, password: &Secret) -> Res
 fn refuses_connections(error: &Error) -> bool {
     match error {
         Error::Bye(_) | Error::Closed => true,
-        Error::Login(status) => matches!(status.code, Some(Code::Limit | Code::InUse)),
+        Error::Login(status) => status.refuses_connections(),
         _ => false,
     }
 }
