@@ -9,7 +9,8 @@ use support::bridge::Settings;
 use support::dovecot::PASSWORD;
 use support::local::Local;
 use support::polls::{answer, idling, poll, sent, timed, until};
-use tokio::time::sleep;
+use support::pop3::Pop3;
+use tokio::time::{advance, pause, resume, sleep};
 
 struct Stage {
     sim: Server,
@@ -291,4 +292,69 @@ async fn without_keep_alive_none_waits() {
 async fn a_very_long_keep_alive_is_an_hour() {
     let stage = Stage::new("keep_alive = \"500000000000years\"").await;
     stage.next("behind it", 3, 0).await;
+}
+
+/// Lets so much time pass.
+async fn later(minutes: u64) {
+    pause();
+    advance(Duration::from_secs(60 * minutes)).await;
+    resume();
+}
+
+/// However often it is used: a password that has been changed must not be good for ever.
+#[tokio::test]
+async fn an_hour_behind_its_login_it_goes() {
+    let stage = Stage::new("keep_alive = \"1d\"").await;
+    for _ in 0..5 {
+        later(11).await;
+        idling(&stage.sim, 1).await;
+        stage.next("within the hour", 3, 0).await;
+    }
+    let before = stage.sim.commands().len();
+    later(6).await;
+    until("the goodbye", || stage.sim.live_connections() == 0).await;
+    let sent = sent(&stage.sim, before);
+    assert_eq!(sent.last().map(String::as_str), Some("LOGOUT"), "{sent:?}");
+    stage.next("behind the hour", 3, 1).await;
+}
+
+#[tokio::test]
+async fn a_session_longer_than_an_hour_keeps_nothing() {
+    let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+    let settings = Settings::new(format!("imap://{}", sim.address()))
+        .with("upstream.home", "keep_alive = \"1d\"")
+        .with("limits", "idle_timeout = \"1d\"");
+    let bridge = Local::start(&settings).await;
+    let mut client = Pop3::connect(bridge.address()).await;
+    client.login("alice").await;
+    later(61).await;
+    assert_eq!(client.list().await.len(), 0);
+    client.quit().await;
+    bridge.settled(0).await;
+    until("the goodbye", || sim.live_connections() == 0).await;
+    assert_eq!(poll(&bridge, "alice").await, 0);
+    assert_eq!(sim.logins(), 2);
+}
+
+/// Many networks forget a silent connection, and servers log it out.
+#[tokio::test]
+async fn it_gives_signs_of_life() {
+    for (idle, expected) in
+        [(true, &["IDLE", "DONE", "IDLE", "DONE", "IDLE"][..]), (false, &["NOOP", "NOOP"])]
+    {
+        let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+        sim.set_capability("IDLE", idle);
+        let stage = Stage::over(sim, "keep_alive = \"1h\"").await;
+        let before = stage.sim.commands().len();
+        if idle {
+            idling(&stage.sim, 1).await;
+        }
+        for sign in 1..=2 {
+            later(9).await;
+            let so_far = expected.len() - if idle { 2 * (2 - sign) } else { 2 - sign };
+            until("a sign of life", || stage.sim.commands().len() == before + so_far).await;
+        }
+        assert_eq!(sent(&stage.sim, before), expected);
+        stage.next("behind them", 3, 0).await;
+    }
 }
