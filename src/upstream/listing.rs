@@ -5,7 +5,7 @@ use super::error::{Error, Result};
 use super::folders::FolderName;
 use super::known::Known;
 use super::response::Code;
-use super::rest::DONE;
+use super::rest::{ALIVE_WITHIN, DONE};
 use super::rows::{Extra, Row, Want};
 use super::view::View;
 use crate::ids::{Uid, UidValidity};
@@ -154,6 +154,8 @@ async fn flight(
     let mut tag = wire.send_behind(if idle.is_some() { DONE } else { "" }, &commands).await?;
     if let Some(idle) = idle {
         imap.awake(idle).await?;
+        // Or the rest of the flight was lost on a server that reads no further than DONE.
+        imap.wire()?.hurry(ALIVE_WITHIN);
     }
     let wire = imap.wire()?;
     if identification.is_some() {

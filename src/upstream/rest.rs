@@ -13,7 +13,7 @@ use super::wire::Step;
 
 /// A server answers a connection that has rested within this time, or it is taken for dead: there
 /// are ways to die that nobody tells of.
-const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+pub const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a connection does.
 #[derive(Debug, Clone, Copy, Default)]
