@@ -148,6 +148,61 @@ async fn the_next_session_sees_what_happened_meanwhile() {
     }
 }
 
+/// Flags and dates are asked for anew each time; several folders are selected in turn.
+#[tokio::test]
+async fn views_and_folders_are_those_of_now() {
+    let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+    for folder in ["INBOX", "Archive"] {
+        for index in 0..3 {
+            let message = format!("Subject: {folder} {index}\r\n\r\n{index}\r\n");
+            sim.append("alice", folder, message.as_bytes(), &[]);
+        }
+    }
+    let settings = Settings::new(format!("imap://{}", sim.address()))
+        .with("maildrop", "folders = [\"INBOX\", \"Archive\"]\nonly_unseen = true");
+    let bridge = Local::start(&settings).await;
+    assert_eq!(poll(&bridge, "alice").await, 6);
+    for rest in [false, true] {
+        if rest {
+            idling(&sim, 1).await;
+        }
+        for folder in ["INBOX", "Archive"] {
+            let uid = sim.append("alice", folder, b"Subject: new\r\n\r\n", &[]);
+            assert_eq!(poll(&bridge, "alice").await, 7, "{folder}, IDLE: {rest}");
+            sim.set_flags("alice", folder, uid, &["\\Seen"]);
+            assert_eq!(poll(&bridge, "alice").await, 6, "{folder}, IDLE: {rest}");
+        }
+    }
+    assert_eq!(sim.logins(), 1);
+}
+
+/// What a session left to be done is done over the connection that waited, or over a new one.
+#[tokio::test]
+async fn what_is_due_is_carried_out_over_it() {
+    for killed in [false, true] {
+        let sim = Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+        for index in 0..3 {
+            sim.append("alice", "INBOX", format!("Subject: {index}\r\n\r\n").as_bytes(), &[]);
+        }
+        let settings = Settings::new(format!("imap://{}", sim.address()))
+            .with("maildrop", "on_delete = \"expunge\"\ndelete_grace = \"1s\"");
+        let bridge = Local::start(&settings).await;
+        let mut client = Pop3::connect(bridge.address()).await;
+        client.login("alice").await;
+        client.ok("DELE 2").await;
+        client.quit().await;
+        bridge.settled(0).await;
+        sleep(Duration::from_millis(1100)).await;
+        if killed {
+            sim.kill_connections();
+        }
+        assert_eq!(poll(&bridge, "alice").await, 2);
+        let left: Vec<u32> = sim.messages("alice", "INBOX").iter().map(|message| message.uid).collect();
+        assert_eq!(left, [1, 3], "killed: {killed}");
+        assert_eq!(sim.logins(), if killed { 2 } else { 1 });
+    }
+}
+
 #[tokio::test]
 async fn a_mailbox_made_anew_meanwhile_is_noticed() {
     let stage = Stage::idle().await;
@@ -213,6 +268,11 @@ async fn a_connection_that_is_dead_without_a_sign_is_replaced_within_seconds() {
         stage.sim.fault(Place::Done, Fault::Stall);
         dead(&stage, "DONE").await;
     };
+    let behind = async {
+        let stage = Stage::idle().await;
+        stage.sim.fault(Place::Select, Fault::Stall);
+        dead(&stage, "SELECT behind DONE").await;
+    };
     let halfway = async {
         let stage = Stage::idle().await;
         stage.sim.fault(Place::Done, Fault::RawThenStall(b"* 4 EXI".to_vec()));
@@ -230,7 +290,7 @@ async fn a_connection_that_is_dead_without_a_sign_is_replaced_within_seconds() {
         until("IDLE", || stage.sim.faults_left() == 0).await;
         dead(&stage, "IDLE with a word before the silence").await;
     };
-    tokio::join!(silent, done, halfway, idle, chatty);
+    tokio::join!(silent, done, behind, halfway, idle, chatty);
 }
 
 #[tokio::test]
