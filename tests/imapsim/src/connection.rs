@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::command::{Command, Received};
 use crate::fault::{Fault, Place, Plan};
-use crate::persona::{Traits, WhenFull};
+use crate::persona::Traits;
 use crate::state::Shared;
 use crate::tls::Tls;
 use crate::view::View;
@@ -128,11 +128,7 @@ impl Connection {
         if let Some(fault) = self.plan.replacement.take() {
             return Ok(self.replace("*", fault));
         }
-        if self.is_one_too_many() && self.traits.when_full == WhenFull::Bye {
-            self.wire.push_line("* BYE Too many connections.");
-            return Ok(Some(End::Close));
-        }
-        if self.is_one_too_many() && self.traits.when_full == WhenFull::Close {
+        if self.is_turned_away() {
             return Ok(Some(End::Close));
         }
         let code = self.capability_code();
@@ -353,11 +349,6 @@ impl Connection {
             self.wire.push_line(format!("{} OK Logout completed.", command.tag));
         }
         Ok(Reply::Close)
-    }
-
-    /// Whether the server has more connections than it bears.
-    pub(crate) fn is_one_too_many(&self) -> bool {
-        self.shared.lock().live > self.traits.most_connections
     }
 
     /// Whether an extension is announced in this state.
