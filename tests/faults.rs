@@ -19,12 +19,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imapsim::{Fault, Place};
-use kinds::{Cut, Moment};
+use imapsim::{Fault, Place, Server};
+use kinds::{Cut, Kept, Moment};
 use policy::{Account, DELETED, Policy};
 use promises::Run;
 use support::dovecot::PASSWORD;
 use support::local::Local;
+use support::polls::idling;
 use support::pop3::Pop3;
 use support::report;
 use tempfile::TempDir;
@@ -56,6 +57,8 @@ struct Case {
     cut: Option<Cut>,
     /// Others have changed the mailbox since it was listed.
     stale: bool,
+    /// A session before has left its connection.
+    kept: Option<Kept>,
 }
 
 /// What a policy's runs begin with: a database that knows the messages, and their unique ids.
@@ -163,9 +166,12 @@ async fn session(bridge: &Local, delete: &[&String], before_quit: impl FnOnce())
 /// One run: what the story begins with, a session with the fault, then sessions without.
 /// Returns whether the fault struck.
 async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
-    let Case { story, policy, moment, cut, stale } = case;
+    let Case { story, policy, moment, cut, stale, kept } = case;
     let mut run = Run {
-        what: format!("{story:?} {policy:?} {cut:?} stale: {stale} × {moment:?} × {}", short(&fault)),
+        what: format!(
+            "{story:?} {policy:?} {cut:?} stale: {stale} {kept:?} × {moment:?} × {}",
+            short(&fault)
+        ),
         policy,
         ids: &stage.ids,
         theirs: stale || matches!(fault, Fault::UnsolicitedExpunge),
@@ -191,6 +197,15 @@ async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
         assert_eq!(sim.faults_left(), 0, "{what}: the session before was not cut off");
     }
 
+    // A healthy session needs more time than it takes to see that nothing comes.
+    let patience = if kept.is_some() { "1500ms" } else { "400ms" };
+    let mut bridge = None;
+    if let Some(kept) = kept {
+        let waiting = Local::start_in(&policy.settings(&sim, patience), folder).await;
+        leave_connection(&waiting, &sim, kept, &what).await;
+        bridge = Some(waiting);
+        folder = tempfile::tempdir().expect("a folder");
+    }
     if stale {
         let passing = sim.append("alice", "INBOX", b"Subject: passing\r\n\r\n", &[]);
         sim.remove("alice", "INBOX", passing);
@@ -199,7 +214,10 @@ async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
             sim.remove("alice", "INBOX", 1);
         }
     }
-    let bridge = Local::start_in(&policy.settings(&sim, "400ms"), folder).await;
+    let bridge = match bridge {
+        Some(bridge) => bridge,
+        None => Local::start_in(&policy.settings(&sim, patience), folder).await,
+    };
     if let Moment::Start(place, skip) = moment {
         sim.fault_behind(place, skip, fault.clone());
     }
@@ -240,6 +258,28 @@ async fn run(case: Case, fault: Fault, stage: Arc<Stage>) -> bool {
     struck
 }
 
+/// A healthy session, whose connection then waits for the next one.
+async fn leave_connection(bridge: &Local, sim: &Server, kept: Kept, what: &str) {
+    if kept == Kept::Mute {
+        sim.adjust(|traits| traits.mute_idle = true);
+    }
+    let mut attempts = 0;
+    loop {
+        let seen = timeout(PATIENCE, session(bridge, &[], || ())).await.expect("the session before");
+        bridge.settled(0).await;
+        if seen.quit.is_some_and(|reply| reply.starts_with("+OK")) && sim.live_connections() == 1 {
+            break;
+        }
+        attempts += 1;
+        assert!(attempts < 10, "{what}: the session before is not healthy");
+    }
+    match kept {
+        Kept::Silent => {}
+        Kept::Killed => sim.kill_connections(),
+        Kept::Idle | Kept::Mute => idling(sim, 1).await,
+    }
+}
+
 async fn login(bridge: &Local, what: &str) -> Pop3 {
     let mut client = Pop3::connect(bridge.address()).await;
     client.ok("USER alice").await;
@@ -268,6 +308,7 @@ fn cases() -> Vec<(Case, Vec<Fault>)> {
                 moment: Moment::Start(place, 0),
                 cut: None,
                 stale: false,
+                kept: None,
             };
             cases.push((case, faults.clone()));
         }
@@ -275,31 +316,45 @@ fn cases() -> Vec<(Case, Vec<Fault>)> {
     for (policy, faults) in [(Policy::Hide, kinds::all()), (Policy::Trash, kinds::few())] {
         for &place in kinds::STALE {
             let moment = Moment::Start(place, 0);
-            let case = Case { story: Story::Marks, policy, moment, cut: None, stale: true };
+            let case = Case { story: Story::Marks, policy, moment, cut: None, stale: true, kept: None };
             cases.push((case, faults.clone()));
         }
     }
     for policy in Policy::ALL {
         for moment in kinds::update(policy) {
             cases.push((
-                Case { story: Story::Marks, policy, moment, cut: None, stale: false },
+                Case { story: Story::Marks, policy, moment, cut: None, stale: false, kept: None },
                 kinds_for(policy),
             ));
         }
     }
     let list = Moment::Start(Place::List, 0);
-    let case = Case { story: Story::Marks, policy: Policy::Trash, moment: list, cut: None, stale: false };
+    let case = Case {
+        story: Story::Marks,
+        policy: Policy::Trash,
+        moment: list,
+        cut: None,
+        stale: false,
+        kept: None,
+    };
     cases.push((case, kinds::all()));
     for &moment in kinds::DUE {
-        let case = Case { story: Story::Due, policy: Policy::Grace, moment, cut: None, stale: false };
+        let case =
+            Case { story: Story::Due, policy: Policy::Grace, moment, cut: None, stale: false, kept: None };
         cases.push((case, kinds::few()));
     }
     for (policy, cut, moments) in kinds::cuts() {
         for moment in moments {
             cases.push((
-                Case { story: Story::Interrupted, policy, moment, cut: Some(cut), stale: false },
+                Case { story: Story::Interrupted, policy, moment, cut: Some(cut), stale: false, kept: None },
                 kinds::few(),
             ));
+        }
+    }
+    for (policy, kept, stale, moments) in kinds::kept() {
+        for moment in moments {
+            let case = Case { story: Story::Marks, policy, moment, cut: None, stale, kept: Some(kept) };
+            cases.push((case, kinds::few()));
         }
     }
     cases

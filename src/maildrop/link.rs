@@ -110,8 +110,12 @@ impl Link {
     ) -> Result<Scanned, Error> {
         let with_known = known.is_some();
         let imap = match &mut self.imap {
-            // The selection wakes it.
-            Some(imap) if imap.is_resting() => imap,
+            // The selection wakes it; that it was dead is nobody's fault.
+            Some(imap) if imap.is_resting() => {
+                let scanned = upstream::scan(imap, folder, access, extra, known).await?;
+                self.note_selected(folder, access, &scanned.mailbox);
+                return Ok(scanned);
+            }
             _ => self.unselected().await?,
         };
         let mut scanned = upstream::scan(imap, folder, access, extra, known).await;

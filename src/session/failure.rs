@@ -117,6 +117,9 @@ mod tests {
         assert!(reply.starts_with("-ERR [IN-USE]"), "{reply}");
         let reply = refused(Outcome::No, None, "User is authenticated but not connected.");
         assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        let alert = Some(Imap::Other("ALERT".to_owned()));
+        let reply = refused(Outcome::No, alert, "Too many simultaneous connections. (Failure)");
+        assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
         let reply = refused(Outcome::Bad, None, "Request is throttled. Suggested Backoff Time: 9 ms");
         assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
     }

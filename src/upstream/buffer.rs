@@ -14,6 +14,8 @@ use super::error::{Error, Result};
 pub const MAX_LINE: usize = 64 * 1024;
 /// The usual size: a TLS record.
 const SIZE: usize = 16 * 1024;
+/// What is looked for while there is no memory.
+const RESTED: usize = 512;
 
 /// Octets between two positions of a fixed piece of memory.
 #[derive(Default)]
@@ -72,7 +74,11 @@ impl Buffer {
         stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<Result<()>> {
-        if self.start == self.end {
+        let mut rested = [0; RESTED];
+        let rests = self.octets.is_empty();
+        if rests {
+            self.clear();
+        } else if self.start == self.end {
             self.clear();
             self.octets.resize(SIZE, 0);
             self.octets.shrink_to(SIZE);
@@ -87,9 +93,13 @@ impl Buffer {
                 self.octets.resize((self.octets.len() * 2).min(MAX_LINE), 0);
             }
         }
-        let mut free = ReadBuf::new(&mut self.octets[self.end..]);
+        let mut free = ReadBuf::new(if rests { &mut rested } else { &mut self.octets[self.end..] });
         let result = ready!(Pin::new(stream).poll_read(cx, &mut free));
         let received = free.filled().len();
+        if rests && received > 0 {
+            self.octets.resize(SIZE, 0);
+            self.octets[..received].copy_from_slice(&rested[..received]);
+        }
         match result {
             Ok(()) if received == 0 => Poll::Ready(Err(Error::Closed)),
             Ok(()) => {
@@ -102,5 +112,33 @@ impl Buffer {
             }
             Err(error) => Poll::Ready(Err(error.into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn memory_is_taken_when_something_comes() {
+        let (mut near, mut far) = tokio::io::duplex(8 * SIZE);
+        let mut buffer = Buffer::default();
+        let nothing = poll_fn(|cx| Poll::Ready(buffer.poll_fill(&mut far, cx).is_pending())).await;
+        assert!(nothing && buffer.octets.capacity() == 0);
+        let sent = [vec![b'x'; 3 * RESTED], b"\r\nrest".to_vec()].concat();
+        near.write_all(&sent).await.expect("there is room");
+        while buffer.unread().len() < sent.len() {
+            poll_fn(|cx| buffer.poll_fill(&mut far, cx)).await.expect("octets");
+        }
+        assert_eq!(buffer.unread(), sent);
+        let line = buffer.take_line(0).expect("a line");
+        assert_eq!(line.len(), 3 * RESTED);
+        buffer.rest();
+        assert_eq!(buffer.unread(), b"rest", "what is unread stays");
+        buffer.take(4);
+        buffer.rest();
+        assert_eq!(buffer.octets.capacity(), 0);
     }
 }

@@ -283,7 +283,7 @@ impl Imap {
     pub async fn logout(mut self) {
         // The connection is dropped next: a server that does not answer is no loss.
         let _ = timeout(LOGOUT_TIMEOUT, async {
-            self.wake().await?;
+            self.rise().await?;
             self.run("LOGOUT", "LOGOUT").await
         })
         .await;

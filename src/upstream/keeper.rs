@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::control::Imap;
 use super::error::Error;
@@ -13,6 +13,9 @@ use super::error::Error;
 const SETTLED: Duration = Duration::from_secs(2);
 /// How often the server hears of it; some networks forget a silent connection in ten minutes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(9 * 60);
+
+/// So many lines are heard before a connection is taken up.
+const HEARD: usize = 10_000;
 
 /// The task that holds a waiting connection.
 pub struct Keeper {
@@ -72,22 +75,16 @@ enum Over {
 }
 
 async fn hold(imap: &mut Imap, mut recalled: oneshot::Receiver<()>, until: Instant) -> Over {
-    let first = match (imap.watched(), imap.is_watching()) {
-        // It has not left IDLE since.
-        (Some(_), _) => SIGN_OF_LIFE,
-        (None, true) => Duration::ZERO,
-        (None, false) => SETTLED,
-    };
-    let mut sign_of_life = Instant::now() + first;
+    let mut sign_of_life = Instant::now() + first_sign(imap);
     loop {
         tokio::select! {
-            // First what has come: whoever takes the connection up must not miss it.
             biased;
+            _ = &mut recalled => return heard(imap).await,
+            // Ahead of what a server might say without end.
+            () = sleep_until(until) => return Over::Waited,
             heard = imap.listen() => if let Err(error) = heard {
                 return Over::Lost(error);
             },
-            _ = &mut recalled => return Over::Recalled,
-            () = sleep_until(until) => return Over::Waited,
             () = sleep_until(sign_of_life) => {
                 if let Err(error) = imap.stay().await {
                     return Over::Lost(error);
@@ -96,4 +93,28 @@ async fn hold(imap: &mut Imap, mut recalled: oneshot::Receiver<()>, until: Insta
             }
         }
     }
+}
+
+/// When the server hears of a connection first.
+fn first_sign(imap: &Imap) -> Duration {
+    if !imap.capabilities().has("IDLE") || imap.watched().is_some() {
+        // There is nothing to begin, or it was never left.
+        return SIGN_OF_LIFE;
+    }
+    if imap.is_watching() { Duration::ZERO } else { SETTLED }
+}
+
+/// Hears what the server has said already: who trusts it to tell must not miss that.
+async fn heard(imap: &mut Imap) -> Over {
+    for _ in 0..HEARD {
+        if imap.watched().is_none() {
+            return Over::Recalled;
+        }
+        match timeout(Duration::ZERO, imap.listen()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Over::Lost(error),
+            Err(_) => return Over::Recalled,
+        }
+    }
+    Over::Lost(Error::Protocol("no end of what was not asked for"))
 }

@@ -5,7 +5,7 @@ use super::error::{Error, Result};
 use super::folders::FolderName;
 use super::known::Known;
 use super::response::Code;
-use super::rest::DONE;
+use super::rest::{ALIVE_WITHIN, DONE};
 use super::rows::{Extra, Row, Want};
 use super::view::View;
 use crate::ids::{Uid, UidValidity};
@@ -153,9 +153,11 @@ async fn flight(
         identification.as_deref().into_iter().chain(enable).chain([select.as_str()]).chain(then).collect();
     let mut tag = wire.send_behind(if idle.is_some() { DONE } else { "" }, &commands).await?;
     if let Some(idle) = idle {
-        // What it was told while it rested is of before.
-        View::default().read(wire, idle, "IDLE").await?;
+        imap.awake(idle).await?;
+        // Or the rest of the flight was lost on a server that reads no further than DONE.
+        imap.wire()?.hurry(ALIVE_WITHIN);
     }
+    let wire = imap.wire()?;
     if identification.is_some() {
         // Who we are is a courtesy: a server that refuses it serves all the same.
         match view.read(wire, tag, "ID").await {

@@ -16,7 +16,6 @@ use super::error::{Error, Result};
 use super::keeper::{Keeper, dismiss_all};
 use super::proof::{NoRandom, Proof, Prover};
 use super::quirks::connection_limits;
-use super::response::Code;
 use super::seats::{Found, Owner, Seats};
 use crate::secret::Secret;
 
@@ -168,24 +167,21 @@ impl Slot {
 
     /// Ends a session's use of a connection: it waits for the next one, or is said goodbye to.
     pub async fn keep(self, mut imap: Imap, keep_alive: Duration) {
-        match self.until(keep_alive).filter(|_| imap.lay_down().is_ok()) {
-            Some(until) => self.wait(imap, until),
-            None => imap.logout().await,
+        let oldest = self.pool.seats().proven(&self.owner, self.id).map(|proven| proven + OLDEST);
+        let now = Instant::now();
+        let oldest = oldest.filter(|oldest| *oldest > now && !keep_alive.is_zero());
+        let Some(oldest) = oldest.filter(|_| imap.lay_down().is_ok()) else {
+            return imap.logout().await;
+        };
+        if let Some(keeper) = self.wait(imap, oldest.min(now + keep_alive.min(OLDEST))) {
+            keeper.dismiss().await;
         }
     }
 
-    /// Until when the connection may wait.
-    fn until(&self, keep_alive: Duration) -> Option<Instant> {
-        let seats = self.pool.seats();
-        let proven = seats.proven(&self.owner, self.id)?;
-        let room = !keep_alive.is_zero() && seats.has_room(&self.owner, self.pool.0.most_kept);
-        let now = Instant::now();
-        (room && proven + OLDEST > now).then(|| (proven + OLDEST).min(now + keep_alive))
-    }
-
-    fn wait(&self, imap: Imap, until: Instant) {
+    /// The connection waits in this place, unless it must not.
+    fn wait(&self, imap: Imap, until: Instant) -> Option<Keeper> {
         let Self { pool, owner, id } = self;
-        {
+        let unwanted = {
             // Held until the keeper has its place: it might end at once.
             let mut seats = pool.seats();
             let (pool, owner, id) = (pool.clone(), owner.clone(), *id);
@@ -195,10 +191,11 @@ impl Slot {
                 }
                 pool.free(&owner, id, true);
             };
-            seats.wait(&self.owner, id, Keeper::start(imap, until, lost));
-        }
+            seats.wait(&self.owner, id, Keeper::start(imap, until, lost), self.pool.0.most_kept)
+        };
         // Who waits for a place can have it in this one's stead.
         pool.0.freed.notify_waiters();
+        unwanted
     }
 }
 
@@ -223,7 +220,7 @@ async fn log_in(connector: &Connector, username: &str, password: &Secret) -> Res
 fn refuses_connections(error: &Error) -> bool {
     match error {
         Error::Bye(_) | Error::Closed => true,
-        Error::Login(status) => matches!(status.code, Some(Code::Limit | Code::InUse)),
+        Error::Login(status) => status.refuses_connections(),
         _ => false,
     }
 }

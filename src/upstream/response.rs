@@ -61,7 +61,8 @@ impl Status {
     /// password, as Cyrus, Courier and Exchange say it. Anything else passes.
     pub fn rejects_credentials(&self) -> bool {
         // Exchange says this while the mailbox is being moved.
-        if self.outcome != Outcome::No || self.text.contains("User is authenticated but not connected") {
+        let moved = self.text.contains("User is authenticated but not connected");
+        if self.outcome != Outcome::No || moved || self.refuses_connections() {
             return false;
         }
         match &self.code {
@@ -78,6 +79,13 @@ impl Status {
             // Codes that say nothing about a login.
             Some(_) => true,
         }
+    }
+
+    /// Whether a refused login means that there are too many connections already. Gmail says so in
+    /// words only, with `[ALERT]`.
+    pub fn refuses_connections(&self) -> bool {
+        matches!(self.code, Some(Code::Limit | Code::InUse))
+            || self.text.contains("Too many simultaneous connections")
     }
 }
 

@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::control::Imap;
 use super::error::{Error, Result};
 use super::folders::FolderName;
@@ -13,7 +15,7 @@ use super::wire::Step;
 
 /// A server answers a connection that has rested within this time, or it is taken for dead: there
 /// are ways to die that nobody tells of.
-const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+pub const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a connection does.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,18 +75,25 @@ impl Imap {
     /// Gives the server a sign of life: IDLE, anew if it is under way, or NOOP. A server logs a
     /// client out that says nothing for 30 minutes (RFC 3501 §5.4, RFC 2177 §3).
     pub async fn stay(&mut self) -> Result<()> {
+        // Who wants the connection meanwhile waits for this.
+        match timeout(ALIVE_WITHIN, self.sign_of_life()).await {
+            Ok(result) => result,
+            Err(_) => Err(self.wire()?.fail(Error::Timeout(ALIVE_WITHIN))),
+        }
+    }
+
+    async fn sign_of_life(&mut self) -> Result<()> {
         let watched = self.watched.take();
-        let idles = self.capabilities().has("IDLE");
+        let offered = self.capabilities().has("IDLE");
         let mut moved = false;
-        if matches!(self.rest, Rest::Idle(_)) || !idles {
-            moved = self.rise().await?;
+        if !(offered && matches!(self.rest, Rest::Silent)) {
+            moved = self.take_up().await?;
             self.lay_down()?;
         }
-        if !idles {
+        if !offered {
             return Ok(());
         }
         let wire = self.wire()?;
-        wire.hurry(ALIVE_WITHIN);
         let tag = wire.send(&["IDLE"]).await?;
         loop {
             let Step::Line { text, continues: false, .. } = wire.step().await? else { continue };
@@ -134,7 +143,9 @@ impl Imap {
                 }
             }
             told => {
-                if is_movement(&told) {
+                let moved = is_movement(&told);
+                wire.rest();
+                if moved {
                     self.watched = None;
                 }
                 Ok(())
@@ -144,28 +155,47 @@ impl Imap {
 
     /// Takes the connection up again; an error if it has died meanwhile.
     pub async fn wake(&mut self) -> Result<()> {
-        self.rise().await.map(drop)
+        self.take_up().await.map(drop)
     }
 
-    /// The same. Tells whether messages came or went.
-    async fn rise(&mut self) -> Result<bool> {
-        let rest = self.rest;
-        let tag = match self.leave_rest()? {
-            Some(tag) => {
-                self.wire()?.send_raw(DONE.as_bytes()).await?;
-                tag
-            }
-            None if matches!(rest, Rest::Silent) => self.wire()?.send(&["NOOP"]).await?,
-            None => return Ok(false),
-        };
+    /// The same where the next command will show whether it has died.
+    pub async fn rise(&mut self) -> Result<()> {
+        self.leave_idle().await.map(drop)
+    }
+
+    async fn take_up(&mut self) -> Result<bool> {
+        if let Rest::Silent = self.rest {
+            self.leave_rest()?;
+            let tag = self.wire()?.send(&["NOOP"]).await?;
+            return self.awake(tag).await;
+        }
+        self.leave_idle().await
+    }
+
+    async fn leave_idle(&mut self) -> Result<bool> {
+        let Some(idle) = self.leave_rest()? else { return Ok(false) };
+        self.wire()?.send_raw(DONE.as_bytes()).await?;
+        self.awake(idle).await
+    }
+
+    /// Reads up to the end of the IDLE, or of the NOOP, that has this tag. Tells whether messages
+    /// came or went.
+    pub async fn awake(&mut self, tag: u32) -> Result<bool> {
+        let wire = self.wire()?;
+        let within = ALIVE_WITHIN.min(wire.deadline());
         let mut view = View::default();
-        view.read(self.wire()?, tag, "IDLE").await?;
-        // EXISTS is news by itself, whatever it says.
-        Ok(view.counted || view.moved)
+        match timeout(within, view.read(wire, tag, "IDLE")).await {
+            // EXISTS is news by itself, whatever it says. And the server lives, whatever it thinks
+            // of the command.
+            Ok(Ok(_) | Err(Error::Refused { .. })) => Ok(view.counted || view.moved),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(wire.fail(Error::Timeout(within))),
+        }
     }
 
-    /// The same for a caller that goes on with a command in the same flight: what it sends has to
-    /// begin with [`DONE`] if this is the tag of an IDLE, whose end is then the first to be read.
+    /// [`Self::rise`] for a caller that goes on with a command in the same flight: what it sends has to
+    /// begin with [`DONE`] if this is the tag of an IDLE, whose end is then the first to be read
+    /// ([`Self::awake`]).
     pub fn leave_rest(&mut self) -> Result<Option<u32>> {
         let rest = std::mem::take(&mut self.rest);
         self.watched = None;
@@ -173,13 +203,15 @@ impl Imap {
         match rest {
             Rest::None => {
                 wire.check_idle()?;
-                return Ok(None);
+                Ok(None)
             }
-            Rest::Silent => wire.check_idle()?,
-            Rest::Idle(_) => {}
+            Rest::Silent => {
+                wire.check_idle()?;
+                wire.hurry(ALIVE_WITHIN);
+                Ok(None)
+            }
+            Rest::Idle(tag) => Ok(Some(tag)),
         }
-        wire.hurry(ALIVE_WITHIN);
-        Ok(if let Rest::Idle(tag) = rest { Some(tag) } else { None })
     }
 }
 

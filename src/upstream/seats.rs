@@ -112,11 +112,12 @@ impl Seats {
         seats.find(|seat| seat.id == id)?.proven.filter(|_| !self.closed)
     }
 
-    /// Whether one more may wait, of `most` in all, or of as many as the server bears.
+    /// The seat's connection waits, unless it must not: its password is in doubt, or as many wait
+    /// as may in all (`most`), or as the server bears.
     ///
     /// Those that wait do not make room for it: of accounts that look for mail in turns each would
     /// find its own gone.
-    pub fn has_room(&self, owner: &Owner, most: usize) -> bool {
+    pub fn wait(&mut self, owner: &Owner, id: u64, keeper: Keeper, most: usize) -> Option<Keeper> {
         let most_here = self.limits.get(&owner.0).map_or(usize::MAX, |limits| limits.kept);
         let (mut here, mut all) = (0, 0);
         for (of, seats) in &self.accounts {
@@ -124,14 +125,14 @@ impl Seats {
             all += waiting;
             here += if of.0 == owner.0 { waiting } else { 0 };
         }
-        all < most && here < most_here
-    }
-
-    /// The seat's connection waits.
-    pub fn wait(&mut self, owner: &Owner, id: u64, keeper: Keeper) {
+        let room = all < most && here < most_here && !self.closed;
         let mut seats = self.accounts.get_mut(owner).into_iter().flatten();
-        if let Some(seat) = seats.find(|seat| seat.id == id) {
-            seat.keeper = Some(keeper);
+        match seats.find(|seat| seat.id == id && seat.proven.is_some() && room) {
+            Some(seat) => {
+                seat.keeper = Some(keeper);
+                None
+            }
+            None => Some(keeper),
         }
     }
 

@@ -22,6 +22,39 @@ pub struct Cut {
     pub done: bool,
 }
 
+/// How the connection waits that a session takes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing was begun.
+    Silent,
+    /// In IDLE.
+    Idle,
+    /// In IDLE, and the server tells nothing of what happens meanwhile.
+    Mute,
+    /// It was killed.
+    Killed,
+}
+
+/// What a session meets that takes up a connection; places are counted from there, so that FETCH
+/// has no numbers of its own.
+pub fn kept() -> Vec<(Policy, Kept, bool, Vec<Moment>)> {
+    use Place::{Done, Fetch, Greeting, Login, Search, Select, Store};
+    let start = |places: &[(Place, usize)]| -> Vec<Moment> {
+        places.iter().map(|(place, skip)| Moment::Start(*place, *skip)).collect()
+    };
+    // The listing is known: the first FETCH is of a message, others are on their way behind it.
+    let silent = start(&[(Select, 0), (Fetch(0), 0), (Fetch(0), 1), (Fetch(0), 2), (Store, 0)]);
+    let all = start(&[(Done, 0), (Select, 0), (Fetch(0), 0), (Search, 0), (Fetch(0), 1)]);
+    vec![
+        (Policy::Trash, Kept::Silent, false, [silent, update(Policy::Trash)].concat()),
+        (Policy::Hide, Kept::Idle, true, all.clone()),
+        (Policy::Hide, Kept::Mute, true, all),
+        (Policy::Trash, Kept::Mute, false, start(&[(Done, 0), (Select, 0)])),
+        (Policy::Trash, Kept::Killed, false, start(&[(Greeting, 0), (Login, 0), (Select, 0), (Fetch(0), 0)])),
+        (Policy::Hide, Kept::Killed, true, start(&[(Login, 0), (Select, 0), (Fetch(0), 0), (Search, 0)])),
+    ]
+}
+
 /// What a session meets on its way to QUIT; `List` where the policy needs a folder.
 pub const WAY: &[Place] = &[
     Place::Greeting,

@@ -83,7 +83,8 @@ pub async fn listening_in(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Stri
                 let back = tokio::spawn(async move { copy(&mut from_far, &mut to_near).await });
                 let mut near = BufReader::new(near).lines();
                 while let Some(line) = near.next_line().await? {
-                    let command = line.split_once(' ').map_or("", |(_, command)| command);
+                    // DONE has no tag.
+                    let command = line.split_once(' ').map_or(line.as_str(), |(_, command)| command);
                     heard.lock().expect("no panic while it was held").push(command.to_owned());
                     far.write_all(format!("{line}\r\n").as_bytes()).await?;
                 }

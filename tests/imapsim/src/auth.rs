@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::command::Command;
 use crate::connection::{Connection, Reply, bad, no, ok};
+use crate::persona::WhenFull;
 use crate::tls::Tls;
 use crate::wire::Io;
 
@@ -15,6 +16,19 @@ use crate::wire::Io;
 const RESPONSE_CAP: usize = 64 * 1024;
 
 impl Connection {
+    /// Whether the server has more connections than it bears and says so in place of a greeting.
+    pub(crate) fn is_turned_away(&mut self) -> bool {
+        if self.shared.lock().live <= self.traits.most_connections {
+            return false;
+        }
+        match self.traits.when_full {
+            WhenFull::Bye => self.wire.push_line("* BYE Too many connections."),
+            WhenFull::Close => {}
+            WhenFull::Refuse(_) => return false,
+        }
+        true
+    }
+
     pub(crate) fn capabilities(&self) -> Vec<String> {
         let logged_in = self.user.is_some();
         let traits = &self.traits;
@@ -160,6 +174,11 @@ impl Connection {
             let mut state = self.shared.lock();
             if !state.password_fits(user, password) {
                 return no(self.traits.login_failed);
+            }
+            if let (WhenFull::Refuse(text), true) =
+                (self.traits.when_full, state.live > self.traits.most_connections)
+            {
+                return no(text);
             }
             state.account(user);
             state.logins += 1;

@@ -42,6 +42,8 @@ pub(crate) enum Reply {
     Close,
     /// The connection breaks off.
     Cut,
+    /// This takes the tagged answer's place.
+    Fault(Fault),
 }
 
 pub(crate) fn ok(text: impl Into<String>) -> io::Result<Reply> {
@@ -126,6 +128,9 @@ impl Connection {
         if let Some(fault) = self.plan.replacement.take() {
             return Ok(self.replace("*", fault));
         }
+        if self.is_turned_away() {
+            return Ok(Some(End::Close));
+        }
         let code = self.capability_code();
         self.wire.push_line(format!("* OK {code}{}", self.traits.greeting));
         self.finish().await
@@ -140,7 +145,8 @@ impl Connection {
             return Ok(self.replace(&command.tag, fault));
         }
         let mut reply = self.dispatch(command).await?;
-        if !matches!(reply, Reply::Close | Reply::Cut) {
+        let idle = command.name == "IDLE" && self.traits.mute_idle;
+        if !matches!(reply, Reply::Close | Reply::Cut | Reply::Fault(_)) && !idle {
             // RFC 3501 §7.4.1: no EXPUNGE during FETCH, STORE or SEARCH; under UID it is allowed.
             let held_back = matches!(command.name.as_str(), "FETCH" | "STORE" | "SEARCH");
             if self.sync(command.uid || !held_back) && self.qresync {
@@ -158,6 +164,7 @@ impl Connection {
             Reply::Answered => {}
             Reply::Close => return Ok(Some(End::Close)),
             Reply::Cut => return Ok(Some(End::Cut)),
+            Reply::Fault(fault) => return Ok(self.replace(tag, fault)),
         }
         self.finish().await
     }

@@ -42,6 +42,8 @@ pub enum Place {
     Append,
     /// IDLE.
     Idle,
+    /// DONE, which ends IDLE; only faults that replace the answer strike here.
+    Done,
     /// UNSELECT and CLOSE.
     Unselect,
     /// ENABLE.

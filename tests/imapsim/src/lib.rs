@@ -28,6 +28,7 @@ mod expunge;
 mod fault;
 mod fetch;
 mod folders;
+mod idle;
 mod items;
 mod mailbox;
 mod persona;
@@ -50,8 +51,9 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use fault::{Fault, Place};
+pub use idle::Aside;
 pub use mailbox::Message;
-pub use persona::{Gone, Persona, SizeTrait, TooLong, Traits};
+pub use persona::{Gone, Persona, SizeTrait, TooLong, Traits, WhenFull};
 pub use tls::Tls;
 
 use state::{Shared, canonical};
@@ -251,6 +253,17 @@ impl Server {
     /// How many faults have not struck as often as they should.
     pub fn faults_left(&self) -> usize {
         self.shared().lock().faults.left()
+    }
+
+    /// Does this to all connections that are in IDLE now.
+    pub fn while_idle(&self, aside: Aside) {
+        // Nobody may be in IDLE.
+        let _ = self.shared().asides.send(aside);
+    }
+
+    /// Connections in IDLE now.
+    pub fn idling(&self) -> usize {
+        self.shared().asides.receiver_count()
     }
 
     /// Breaks all connections off at once; `live_connections` follows a moment later.

@@ -86,6 +86,17 @@ pub enum TooLong {
     Bye,
 }
 
+/// What happens to a connection over `most_connections`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is greeted with BYE.
+    Bye,
+    /// It is closed without a word.
+    Close,
+    /// Its login is answered NO with this.
+    Refuse(&'static str),
+}
+
 /// Everything in which the personas differ. A test may change single ones, see `Server::adjust`.
 #[derive(Clone, Debug)]
 pub struct Traits {
@@ -147,6 +158,12 @@ pub struct Traits {
     pub line_limit: usize,
     /// What happens beyond.
     pub too_long: TooLong,
+    /// IDLE tells nothing of what happens to the mailbox.
+    pub mute_idle: bool,
+    /// Connections at once, of all accounts.
+    pub most_connections: usize,
+    /// What happens beyond.
+    pub when_full: WhenFull,
 }
 
 impl Traits {

@@ -87,30 +87,4 @@ impl Connection {
         self.view = None;
         ok("Unselect completed.")
     }
-
-    /// RFC 2177.
-    pub(crate) async fn idle(&mut self) -> io::Result<Reply> {
-        let mut changed = self.shared.changed.subscribe();
-        self.wire.push_line("+ idling");
-        loop {
-            self.sync(true);
-            self.wire.flush().await?;
-            if let Some(line) = self.wire.ready_line() {
-                return if line.eq_ignore_ascii_case(b"DONE") {
-                    ok("Idle completed.")
-                } else {
-                    bad("Expected DONE.")
-                };
-            }
-            if self.view.as_ref().is_some_and(|view| !view.is_current(&self.shared)) {
-                self.wire.push_line("* BYE IMAP session state is inconsistent, please relogin.");
-                return Ok(Reply::Close);
-            }
-            tokio::select! {
-                read = self.wire.read_more() => read?,
-                // The sender lives in `shared`, which this connection holds.
-                _ = changed.changed() => {}
-            }
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::persona::{Gone, Persona, SizeTrait, TooLong, Traits};
+use crate::persona::{Gone, Persona, SizeTrait, TooLong, Traits, WhenFull};
 
 fn words(text: &str) -> BTreeSet<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -51,6 +51,9 @@ impl Traits {
             folders: vec![("Trash", "\\Trash")],
             line_limit: 64 * 1024,
             too_long: TooLong::Bad,
+            mute_idle: false,
+            most_connections: usize::MAX,
+            when_full: WhenFull::Bye,
         }
     }
 
@@ -172,7 +175,7 @@ impl Traits {
 
     fn courier() -> Self {
         let list = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT \
-                    THREAD=REFERENCES SORT QUOTA IDLE";
+                    THREAD=REFERENCES SORT QUOTA IDLE ACL ACL2=UNION";
         Self {
             greeting: "Courier-IMAP ready. Copyright 1998-2023 Double Precision, Inc.  \
                        See COPYING for distribution information.",

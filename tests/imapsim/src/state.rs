@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::fault::{Faults, Place, Plan};
+use crate::idle::Aside;
 use crate::mailbox::{Incoming, Mailbox};
 use crate::persona::Traits;
 use crate::tls::Tls;
@@ -16,6 +17,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Bumped at every change of a mailbox, for IDLE.
     pub changed: watch::Sender<u64>,
+    /// To those in IDLE.
+    pub asides: broadcast::Sender<Aside>,
     pub tls: Tls,
     pub acceptor: Option<TlsAcceptor>,
     pub delay: Duration,
@@ -70,7 +73,14 @@ impl Shared {
         for (name, password) in users {
             state.account(&name).password = Some(password);
         }
-        Self { state: Mutex::new(state), changed: watch::Sender::new(0), tls, acceptor, delay }
+        Self {
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+            asides: broadcast::Sender::new(16),
+            tls,
+            acceptor,
+            delay,
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -104,6 +114,11 @@ impl Shared {
             self.wake();
         }
         Some(result.1)
+    }
+
+    /// DONE is no command, and yet belongs among them.
+    pub(crate) fn note_done(&self) {
+        self.lock().commands.push("- DONE".to_owned());
     }
 
     pub(crate) fn wake(&self) {
