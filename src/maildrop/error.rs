@@ -50,3 +50,10 @@ pub enum Error {
     #[error("the server kept messages that it was told to remove")]
     Kept,
 }
+
+impl Error {
+    /// Whether the upstream has refused something because it was asked for too much.
+    pub fn is_throttling(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.throttle().is_some())
+    }
+}

@@ -61,7 +61,8 @@ impl Status {
     /// password, as Cyrus, Courier and Exchange say it. Anything else passes.
     pub fn rejects_credentials(&self) -> bool {
         // Exchange says this while the mailbox is being moved.
-        if self.outcome != Outcome::No || self.text.contains("User is authenticated but not connected") {
+        let moved = self.text.contains("User is authenticated but not connected");
+        if self.outcome != Outcome::No || moved || self.throttles().is_some() {
             return false;
         }
         match &self.code {

@@ -56,9 +56,9 @@ impl Imap {
             match Response::parse(wire.octets(&text)) {
                 Response::Continue(_) => break,
                 // Refused: it rests without.
-                Response::Tagged { tag: ended, .. } => {
+                Response::Tagged { tag: ended, status } => {
                     let ended = ended.to_vec();
-                    return match wire.finished(&ended) {
+                    return match wire.finished(&ended, &status) {
                         Some(number) if number == tag => Ok(()),
                         _ => Err(wire.fail(Error::Protocol("an unknown tag"))),
                     };
@@ -86,9 +86,9 @@ impl Imap {
             Response::Untagged(status) if status.outcome == Outcome::Bye => {
                 Err(wire.fail(Error::Bye(status)))
             }
-            Response::Tagged { tag, .. } => {
+            Response::Tagged { tag, status } => {
                 let ended = tag.to_vec();
-                match (wire.finished(&ended), rest) {
+                match (wire.finished(&ended, &status), rest) {
                     // The server has had enough of IDLE, not of the connection.
                     (Some(ended), Rest::Idle(tag)) if ended == tag => {
                         self.rest = Rest::Silent;
