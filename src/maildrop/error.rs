@@ -52,8 +52,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the upstream has refused something because it was asked for too much.
+    /// Whether the upstream has been asked for too much, or nothing is asked of it since it was.
     pub fn is_throttling(&self) -> bool {
-        matches!(self, Self::Upstream(error) if error.throttle().is_some())
+        match self {
+            Self::Upstream(upstream::Error::Throttled(_)) => true,
+            Self::Upstream(error) => error.throttle().is_some(),
+            _ => false,
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Imap {
     async fn start_tls(mut self, connector: &Connector) -> Result<Self> {
         match self.run("STARTTLS", "STARTTLS").await {
             Ok(()) => {}
-            Err(Error::Refused { .. }) => return Err(Error::NoStartTls),
+            Err(error) if error.is_refusal() => return Err(Error::NoStartTls),
             Err(error) => return Err(error),
         }
         let Handle::Client(client) = self.handle else {
