@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use imapsim::{Fault, Persona, Place, Server};
-use support::bridge::Settings;
+use support::bridge::{Bridge, Settings};
 use support::dovecot::PASSWORD;
 use support::local::Local;
 use support::mail::{assert_same, big};
@@ -102,6 +102,29 @@ async fn logins_in_a_pause_do_not_reach_the_server() {
         let answer = stage.pass("bob", PASSWORD).await;
         assert!(answer.starts_with("+OK"), "{words}, another account: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_pause_is_one_line_in_the_log() {
+    let sim = Server::builder().any_user(PASSWORD).start().await.expect("the simulator starts");
+    let bridge = Bridge::start(&Settings::new(format!("imap://{}", sim.address())));
+    sim.fault(Place::Login, Fault::Tagged(microsoft("NO", LONG)));
+    for _ in 0..4 {
+        let mut client = Pop3::connect(bridge.address()).await;
+        client.ok("USER alice").await;
+        client.err(&format!("PASS {PASSWORD}")).await;
+        client.quit().await;
+    }
+    bridge.sessions(4);
+    let log = bridge.log();
+    let lines: Vec<&String> =
+        log.iter().filter(|line| line.contains("\"the mail server asks for less haste\"")).collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains("WARN") && line.contains("alice") && line.contains("home")),
+        "{log:?}"
+    );
+    assert_eq!(log.iter().filter(|line| line.contains("\"login failed\"")).count(), 4);
+    assert!(!log.iter().any(|line| line.contains(PASSWORD)), "{log:?}");
 }
 
 #[tokio::test]
