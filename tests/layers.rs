@@ -49,6 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("url", &["config/"]),
     ("strsim", &["config/"]),
     ("rcgen", &["server/tls.rs"]),
+    ("fastrand", &["upstream/pace.rs"]),
     ("futures_util", &["store/listing.rs"]),
     ("hex", &["maildrop/unique_id.rs"]),
     ("itoa", &["maildrop/unique_id.rs", "pop3/rows.rs"]),

@@ -4,6 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokio::time::Instant;
+
 use super::account::Place;
 use super::error::Error;
 use super::keys;
@@ -36,7 +38,14 @@ pub(super) async fn own(maildrop: &mut Maildrop, marked: &[Vec<Uid>]) -> Carried
         };
         deletion.login == *login && folders.iter().zip(marked).any(here)
     };
-    due(link, store, turns, own).await
+    let begun = Instant::now();
+    loop {
+        let carried = due(link, store, turns, own).await;
+        // What was refused for haste is taken up from the journal, as behind a crash.
+        if !carried.error.as_ref().is_some_and(|error| link.outlasts(error, begun)) {
+            return carried;
+        }
+    }
 }
 
 /// Carries out what is due in the account's journal and `wanted`, one user at a time: two that did
@@ -109,7 +118,7 @@ async fn carry_out(link: &mut Link, store: &Store, group: &[Deletion]) -> Done {
     let mut attempt = Attempt { link, store, place, mailbox, group, known, copies, withdrawn };
     let looked = match attempt.look().await {
         // A broken connection is made again, and Cyrus says NO once when something has just gone.
-        Err(Error::Upstream(_)) => attempt.look().await,
+        Err(error @ Error::Upstream(_)) if !error.is_throttling() => attempt.look().await,
         looked => looked,
     };
     match looked {

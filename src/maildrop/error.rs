@@ -50,3 +50,14 @@ pub enum Error {
     #[error("the server kept messages that it was told to remove")]
     Kept,
 }
+
+impl Error {
+    /// Whether the upstream has been asked for too much, or nothing is asked of it since it was.
+    pub fn is_throttling(&self) -> bool {
+        match self {
+            Self::Upstream(upstream::Error::Throttled(_)) => true,
+            Self::Upstream(error) => error.throttle().is_some(),
+            _ => false,
+        }
+    }
+}

@@ -63,7 +63,7 @@ pub async fn scan(
     let with_known = known.is_some();
     let scanned = match link.scan(folder, access, extra, known).await {
         // It was dead, or the server would have no more of it.
-        Err(error) if has_waited => {
+        Err(error) if has_waited && !error.is_throttling() => {
             tracing::debug!(login = %link.account().login, %error, "a connection that waited is replaced");
             link.drop_connection();
             link.scan(folder, access, extra, knows(&cached)).await

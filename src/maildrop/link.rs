@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::account::{Account, Place};
-use super::ahead;
 use super::error::Error;
-use super::reader::Part;
-use crate::ids::{Uid, UidValidity};
+use super::fetch::Singly;
+use crate::ids::UidValidity;
 use crate::upstream::{
-    self, Access, Capabilities, Extra, Flight, FolderName, Found, Imap, Known, Lost, Mailbox, Piece, Pool,
-    Request, Scanned, Section, Slot, Watched,
+    self, Access, Capabilities, Extra, Flight, FolderName, Imap, Known, Mailbox, Pool, Scanned, Slot, Watched,
 };
 
 /// Up to here it is cheaper to read what is left than to connect again.
 pub const DRAIN: u64 = 256 * 1024;
-
-/// Commands on their way where each asks for one message: some servers mind many.
-const SINGLE_COMMANDS: usize = 8;
 
 /// How long what is on its way is waited for before a goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -29,35 +24,16 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// [`Link::connected`], which ends that first; only readers go through [`Link::fetch`].
 pub struct Link {
     account: Account,
-    slot: Slot,
+    pub(super) slot: Slot,
     capabilities: Capabilities,
-    imap: Option<Imap>,
+    pub(super) imap: Option<Imap>,
     selected: Option<Selected>,
-    flight: Option<(Place, Flight)>,
-    singly: Singly,
+    pub(super) flight: Option<(Place, Flight)>,
+    pub(super) singly: Singly,
     /// Messages were asked for in vain since this was last looked at.
     lost: bool,
-}
-
-/// Whether messages are asked for with one command each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Singly {
-    No,
-    /// Up to this one: a command for several was refused or fell short.
-    UpTo(Uid),
-    /// The server's rows come in an order of their own, or with the UID last.
-    Always,
-}
-
-/// What a reader asks for.
-#[derive(Debug)]
-pub struct Wanted {
-    pub request: Request,
-    pub section: Section,
-    /// What should be on its way behind it.
-    pub following: Vec<Request>,
-    /// What is larger has a command of its own.
-    pub alone_over: u64,
+    /// How long a pause may be that the upstream asks for.
+    patience: Duration,
 }
 
 struct Selected {
@@ -78,6 +54,7 @@ impl Link {
     /// A connection that is logged in, new or one that waited; nothing is selected yet.
     pub async fn open(pool: &Pool, account: Account) -> Result<Self, Error> {
         let (slot, imap) = pool.open(&account.connector, &account.username, &account.password).await?;
+        let patience = account.connector.upstream().recovery;
         Ok(Self {
             account,
             slot,
@@ -87,7 +64,13 @@ impl Link {
             flight: None,
             singly: Singly::No,
             lost: false,
+            patience,
         })
+    }
+
+    /// The same for work that can as well be done another time: no pause is waited for.
+    pub async fn open_impatient(pool: &Pool, account: Account) -> Result<Self, Error> {
+        Ok(Self { patience: Duration::ZERO, ..Self::open(pool, account).await? })
     }
 
     /// Whether the connection has waited, so that nobody knows if it is still alive.
@@ -111,7 +94,7 @@ impl Link {
         let with_known = known.is_some();
         let imap = match &mut self.imap {
             // The selection wakes it; that it was dead is nobody's fault.
-            Some(imap) if imap.is_resting() => {
+            Some(imap) if imap.is_resting() && !self.slot.is_slowed() => {
                 let scanned = upstream::scan(imap, folder, access, extra, known).await?;
                 self.note_selected(folder, access, &scanned.mailbox);
                 return Ok(scanned);
@@ -123,7 +106,7 @@ impl Link {
         let resyncing = self.imap.as_ref().is_some_and(Imap::resynchronises);
         if let Err(error) = &scanned
             && (with_known && matches!(error, upstream::Error::Protocol(_))
-                || resyncing && error.may_be_resync())
+                || resyncing && error.may_be_resync() && error.throttle().is_none())
         {
             tracing::warn!(login = %self.account.login, %folder, %error, "the folder is listed in full");
             self.drop_connection();
@@ -136,11 +119,8 @@ impl Link {
         }
         let scanned = match scanned {
             Ok(scanned) => scanned,
-            Err(upstream::Error::Refused { command, status }) => {
-                return Err(self
-                    .missing(folder)
-                    .await?
-                    .unwrap_or_else(|| upstream::Error::Refused { command, status }.into()));
+            Err(error) if error.is_refusal() => {
+                return Err(self.missing(folder).await?.unwrap_or_else(|| error.into()));
             }
             Err(error) => return Err(error.into()),
         };
@@ -211,21 +191,40 @@ impl Link {
         self.busy()
     }
 
-    /// A usable connection, whatever is selected; nothing is on its way in it.
+    /// A usable connection, whatever is selected; nothing is on its way in it, and the upstream is
+    /// ready for another command: a pause that it asks for is over.
     pub async fn connected(&mut self) -> Result<&mut Imap, Error> {
         self.settle().await;
-        let usable = match &mut self.imap {
-            Some(imap) => {
-                imap.wake().await.is_ok() && imap.wire().is_ok_and(|wire| wire.check_idle().is_ok())
+        let begun = Instant::now();
+        loop {
+            let paused = self.slot.obey(self.patience.saturating_sub(begun.elapsed())).await?;
+            let usable = match &mut self.imap {
+                Some(imap) => usable(imap, paused).await,
+                None => Err(upstream::Error::Desynchronised),
+            };
+            match usable {
+                Ok(()) => return self.busy(),
+                // Not even the look at it was welcome.
+                Err(upstream::Error::Refused { status, .. }) if status.throttles().is_some() => {}
+                Err(_) => {
+                    self.drop_connection();
+                    let Account { connector, username, password, .. } = &self.account;
+                    self.imap = Some(self.slot.log_in(connector, username, password).await?);
+                }
             }
-            None => false,
-        };
-        if !usable {
-            self.drop_connection();
-            let Account { connector, username, password, .. } = &self.account;
-            self.imap = Some(self.slot.log_in(connector, username, password).await?);
         }
-        self.busy()
+    }
+
+    /// Whether what was refused for haste may be tried again, as it has been since `begun`: the next
+    /// command waits until the pause is over.
+    pub fn outlasts(&self, error: &Error, begun: Instant) -> bool {
+        let pause = self.slot.pause().unwrap_or_default();
+        error.is_throttling() && begun.elapsed().saturating_add(pause) <= self.patience
+    }
+
+    /// Whether the upstream is to be left alone for now, or to be asked for little.
+    pub fn is_slowed(&self) -> bool {
+        self.slot.is_slowed()
     }
 
     /// A usable connection for a selection of one's own; what was selected counts no more.
@@ -246,89 +245,11 @@ impl Link {
         self.selected = None;
     }
 
-    /// Whether messages were asked for in vain since the last time.
+    /// Whether messages were asked for in vain, or the upstream has asked for less haste, since the
+    /// last time.
     pub fn take_lost(&mut self) -> bool {
-        std::mem::take(&mut self.lost)
-    }
-
-    /// Finds a message's first octets: among what is on its way, or asks for it. False if the
-    /// message is gone.
-    pub async fn fetch(&mut self, place: &Place, wanted: &Wanted) -> Result<bool, Error> {
-        let Wanted { request: Request { uid, .. }, section, .. } = *wanted;
-        let on_its_way = self
-            .flight
-            .as_ref()
-            .is_some_and(|(at, flight)| at == place && flight.section() == section && flight.expects(uid));
-        if !on_its_way {
-            self.imap(place).await?;
-            self.flight = Some((place.clone(), Flight::new(section)));
-        }
-        let singly = match self.singly {
-            Singly::No => false,
-            Singly::UpTo(last) => uid <= last,
-            Singly::Always => true,
-        };
-        let (flight, imap) = self.reading()?;
-        let mut requests = Vec::new();
-        if !on_its_way {
-            requests.push(wanted.request);
-        }
-        let behind: Vec<Request> = flight.behind(uid).collect();
-        requests.extend(ahead::refill(&behind, &wanted.following));
-        if singly {
-            requests.truncate(SINGLE_COMMANDS.saturating_sub(behind.len()));
-        }
-        if !requests.is_empty() {
-            flight.ask(imap, &ahead::groups(&requests, wanted.alone_over, singly)).await?;
-        }
-        let last = flight.behind(uid).last().map_or(uid, |request| request.uid);
-        let why = match flight.find(imap, uid, DRAIN).await? {
-            Found::Body => return Ok(true),
-            Found::Gone => return Ok(false),
-            Found::Lost(why) => why,
-        };
-        tracing::debug!(%uid, ?why, "asking for a message alone");
-        let there = self.fetch_alone(place, uid, section).await?;
-        match why {
-            Lost::LateUid => self.singly = Singly::Always,
-            // It was not gone, so the rows are out of order.
-            Lost::Order if there => self.singly = Singly::Always,
-            Lost::Ended if self.singly != Singly::Always => self.singly = Singly::UpTo(last),
-            Lost::Order | Lost::Ended | Lost::Distance => {}
-        }
-        Ok(there)
-    }
-
-    /// The same with a command of its own, and nothing on its way but this.
-    pub async fn fetch_alone(&mut self, place: &Place, uid: Uid, section: Section) -> Result<bool, Error> {
-        self.imap(place).await?;
-        self.flight = Some((place.clone(), Flight::new(section)));
-        let (flight, imap) = self.reading()?;
-        flight.ask(imap, &[&[Request { uid, octets: 0 }]]).await?;
-        match flight.find(imap, uid, 0).await? {
-            Found::Body => Ok(true),
-            Found::Gone => Ok(false),
-            // It cannot come in another order than alone.
-            Found::Lost(_) => Err(upstream::Error::Desynchronised.into()),
-        }
-    }
-
-    /// The next piece of the message that was found; `None` at its end.
-    pub async fn piece(&mut self) -> Result<Option<Piece>, Error> {
-        let (flight, imap) = self.reading()?;
-        Ok(flight.next(imap).await?)
-    }
-
-    /// Octets of it that are still to come.
-    pub fn left(&self) -> u64 {
-        self.flight.as_ref().map_or(0, |(_, flight)| flight.left())
-    }
-
-    fn reading(&mut self) -> Result<(&mut Flight, &mut Imap), Error> {
-        match (&mut self.flight, &mut self.imap) {
-            (Some((_, flight)), Some(imap)) => Ok((flight, imap)),
-            _ => Err(upstream::Error::Desynchronised.into()),
-        }
+        let heard = self.imap.as_mut().and_then(|imap| imap.wire().ok()).map(|wire| wire.take_heard());
+        std::mem::take(&mut self.lost) | heard.unwrap_or_default()
     }
 
     /// Ends what is on its way: reads it if it is little, else gives up the connection.
@@ -343,20 +264,6 @@ impl Link {
             return;
         }
         self.drop_connection();
-    }
-
-    /// The octets of a part; before the next one is asked for.
-    pub fn octets<'a>(&'a mut self, part: &'a Part) -> Result<&'a [u8], Error> {
-        match part {
-            Part::Octets { piece, skip } => {
-                let octets = match piece {
-                    Piece::Wire(range) => self.busy()?.wire()?.octets(range),
-                    Piece::Quoted(octets) => octets,
-                };
-                Ok(octets.get(*skip..).unwrap_or_default())
-            }
-            Part::HeaderEnds => Ok(&[]),
-        }
     }
 
     /// Lets the connection wait for the next session, if it is in a state to do so.
@@ -378,4 +285,14 @@ impl Link {
             read_only: mailbox.read_only,
         });
     }
+}
+
+/// Whether a connection takes commands. Behind a pause it is asked: a server that throttles may have
+/// hung up meanwhile (Microsoft 365).
+async fn usable(imap: &mut Imap, paused: bool) -> upstream::Result<()> {
+    if paused && !imap.is_resting() {
+        imap.lay_down()?;
+    }
+    imap.wake().await?;
+    imap.wire()?.check_idle()
 }

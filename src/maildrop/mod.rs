@@ -5,6 +5,7 @@ mod account;
 mod ahead;
 mod carry_out;
 mod error;
+mod fetch;
 mod folder;
 mod keys;
 mod link;
@@ -132,7 +133,14 @@ impl Maildrops {
                 return Err(Error::InUse);
             }
         }
-        match self.freeze(&mut link, &settings).await {
+        let begun = tokio::time::Instant::now();
+        let frozen = loop {
+            match self.freeze(&mut link, &settings).await {
+                Err(error) if link.outlasts(&error, begun) => {}
+                frozen => break frozen,
+            }
+        };
+        match frozen {
             Ok((plan, folders, listing)) => {
                 tracing::debug!(%login, messages = listing.count(), elapsed = ?started.elapsed(), "maildrop open");
                 let Self { store, turns, vault, targets, .. } = self.clone();
@@ -244,7 +252,7 @@ impl Maildrop {
 
     /// Starts to send this of a message, and asks for what will probably be next.
     async fn start(&mut self, number: MessageNumber, entry: Entry, what: What) -> Result<Reader> {
-        if self.link.take_lost() {
+        if self.link.take_lost() || self.link.is_slowed() {
             self.window.restart();
         }
         let requests = self.window.request(what, number.index(), &self.listing);
@@ -338,6 +346,10 @@ impl Closing {
     pub async fn finish(self, hurry: impl Future<Output = ()>) {
         let Self(mut maildrop) = self;
         drop(maildrop.lock.take());
+        // Not needed now, and so not from a server that asks for less haste.
+        if maildrop.link.is_slowed() {
+            return maildrop.link.close().await;
+        }
         tokio::select! {
             learnt = timeout(LEARN_TIME, maildrop.learn()) => {
                 if let Ok(Err(error)) = learnt {

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use super::account::Place;
 use super::ahead::What;
 use super::error::Error;
-use super::link::{DRAIN, Link, Wanted};
+use super::fetch::Wanted;
+use super::link::{DRAIN, Link};
 use super::listing::Entry;
 use crate::upstream::{self, Code, Piece, REST, Request, Section};
 
@@ -166,13 +167,22 @@ impl Reader {
             if matches!(error, Error::Vanished) {
                 return Err(error);
             }
+            if error.is_throttling() {
+                // The connection may be as good as before; the link waits before it is used.
+                if link.outlasts(&error, self.since_progress) {
+                    continue;
+                }
+                return Err(error);
+            }
             link.drop_connection();
             let may_pass = matches!(&error, Error::Upstream(error) if error.may_pass());
-            if !may_pass || self.since_progress.elapsed() + self.pause > link.recovery() {
+            // Up to twice as long: sessions whose connections broke together come back one by one.
+            let pause = upstream::jittered(self.pause, 1.0);
+            if !may_pass || self.since_progress.elapsed() + pause > link.recovery() {
                 return Err(error);
             }
             tracing::info!(%error, uid = %self.request.uid, at = self.done, "connecting again to go on with a message");
-            sleep(self.pause).await;
+            sleep(pause).await;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -305,6 +315,7 @@ impl upstream::Error {
             | Self::NoStartTls
             | Self::ShortListing { .. }
             | Self::Crowded { .. }
+            | Self::Throttled(_)
             | Self::NoUidValidity => false,
         }
     }

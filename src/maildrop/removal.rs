@@ -1,5 +1,7 @@
 //! What a session leaves behind: \Seen, counted sizes, and at QUIT the removal of what was marked.
 
+use tokio::time::Instant;
+
 use super::carry_out::{self, Carried};
 use super::error::Error;
 use super::{Maildrop, Result};
@@ -27,15 +29,22 @@ impl Maildrop {
         if self.settings.on_retrieve != OnRetrieve::MarkSeen {
             return;
         }
+        let begun = Instant::now();
         for (folder, uids) in self.folders.iter().zip(read) {
-            for set in uid_sets(uids) {
+            let sets = uid_sets(uids);
+            let mut sets = sets.iter().peekable();
+            while let Some(set) = sets.peek() {
                 let marked = async {
                     let imap = self.link.imap(&folder.place).await?;
-                    Ok::<(), Error>(imap.store(&set, "+FLAGS.SILENT (\\Seen)").await?)
+                    Ok::<(), Error>(imap.store(set, "+FLAGS.SILENT (\\Seen)").await?)
                 };
-                if let Err(error) = marked.await {
-                    tracing::warn!(login = %self.login, %error, "retrieved messages are not marked \\Seen");
-                    return;
+                match marked.await {
+                    Ok(()) => drop(sets.next()),
+                    Err(error) if self.link.outlasts(&error, begun) => {}
+                    Err(error) => {
+                        tracing::warn!(login = %self.login, %error, "retrieved messages are not marked \\Seen");
+                        return;
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::error::Error;
 use crate::config::{self, OnDelete};
-use crate::upstream::{self, FolderName};
+use crate::upstream::FolderName;
 
 /// How long it is remembered: the user may have made another folder the trash.
 const AGE: Duration = Duration::from_secs(60 * 60);
@@ -58,7 +58,9 @@ impl Targets {
 
     /// Forgets an account's folders where the server refused something on the way to one.
     pub fn heed(&self, account: &Account, error: Option<&Error>) {
-        if let Some(Error::Upstream(upstream::Error::Refused { .. })) = error {
+        if let Some(Error::Upstream(error)) = error
+            && error.is_refusal()
+        {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner(account));
         }
     }

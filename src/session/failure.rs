@@ -60,6 +60,13 @@ fn upstream(error: &upstream::Error) -> Reply {
             Code::SysTemp,
             "Too many connections to the mail server for this account; try again later",
         ),
+        E::Throttled(left) => {
+            let seconds = left.as_secs().saturating_add(1);
+            Reply::coded(
+                Code::SysTemp,
+                format!("The mail server asks for less haste; try again in {seconds} seconds"),
+            )
+        }
         E::Tls { .. } => Reply::coded(
             Code::SysPerm,
             "No trusted TLS connection to the mail server; its certificate needs a look",
@@ -84,7 +91,7 @@ fn login(status: &Status) -> Reply {
     }
     match status.code {
         Some(Imap::InUse) => Reply::coded(Code::InUse, format!("The mail server: {status}")),
-        // Unavailable, limits, server bugs, BAD (Microsoft 365 throttles with it): it passes.
+        // Unavailable, limits, server bugs, throttling: it passes.
         _ => Reply::coded(Code::SysTemp, format!("The mail server cannot log in now: {status}")),
     }
 }
@@ -120,7 +127,23 @@ mod tests {
         let alert = Some(Imap::Other("ALERT".to_owned()));
         let reply = refused(Outcome::No, alert, "Too many simultaneous connections. (Failure)");
         assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
-        let reply = refused(Outcome::Bad, None, "Request is throttled. Suggested Backoff Time: 9 ms");
-        assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        for outcome in [Outcome::No, Outcome::Bad] {
+            let reply =
+                refused(outcome, None, "Request is throttled. Suggested Backoff Time: 9 milliseconds");
+            assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        }
+    }
+
+    #[test]
+    fn whole_seconds_are_named() {
+        for (left, seconds) in [(1, 1), (999, 1), (1000, 2), (299_961, 300)] {
+            let error = upstream::Error::Throttled(std::time::Duration::from_millis(left));
+            let mut output = Vec::new();
+            reply(&Error::Upstream(error)).write(&mut output);
+            let expected = format!(
+                "-ERR [SYS/TEMP] The mail server asks for less haste; try again in {seconds} seconds\r\n"
+            );
+            assert_eq!(String::from_utf8_lossy(&output), expected);
+        }
     }
 }

@@ -185,7 +185,8 @@ impl Flight {
                 Event::Gone(gone) if gone == uid => return Ok(Found::Gone),
                 Event::Gone(_) => {}
                 Event::End { command, missing, status } if missing.contains(&uid) => {
-                    if !command.single {
+                    // Asked for alone, and at once, it would be refused as well.
+                    if !command.single && status.throttles().is_none() {
                         return Ok(Found::Lost(Lost::Ended));
                     }
                     if status.outcome == Outcome::Ok || says_gone(&status) {
@@ -271,9 +272,9 @@ impl Flight {
                     let line = wire.octets(&text);
                     let length = line.len();
                     match Response::parse(line) {
-                        Response::Tagged { tag, .. } if !continues => {
+                        Response::Tagged { tag, status } if !continues => {
                             let tag = tag.to_vec();
-                            close(wire, &mut self.commands, &tag)?;
+                            close(wire, &mut self.commands, &tag, &status)?;
                         }
                         Response::Untagged(status) if !continues && status.outcome == Outcome::Bye => {
                             return Err(wire.fail(Error::Bye(status)));
@@ -301,7 +302,7 @@ impl Flight {
             match Response::parse(line) {
                 Response::Tagged { tag, status } => {
                     let tag = tag.to_vec();
-                    let command = close(wire, &mut self.commands, &tag)?;
+                    let command = close(wire, &mut self.commands, &tag, &status)?;
                     let missing = self.asked.iter().filter(|asked| asked.tag == command.tag);
                     let missing = missing.map(|asked| asked.request.uid).collect();
                     self.asked.retain(|asked| asked.tag != command.tag);
@@ -356,8 +357,8 @@ impl Flight {
 }
 
 /// The command that a tag ends.
-fn close(wire: &mut Wire, commands: &mut VecDeque<Command>, tag: &[u8]) -> Result<Command> {
-    let number = wire.finished(tag);
+fn close(wire: &mut Wire, commands: &mut VecDeque<Command>, tag: &[u8], status: &Status) -> Result<Command> {
+    let number = wire.finished(tag, status);
     let at = commands.iter().position(|command| Some(command.tag) == number);
     let command = at.and_then(|at| commands.remove(at));
     command.ok_or_else(|| wire.fail(Error::Protocol("an unknown tag")))

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -19,6 +21,14 @@ use crate::config::{TransportSecurity, Upstream};
 
 /// How long TCP and TLS may take together, unless the upstream's `timeout` is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// So many connections are being opened to one upstream at the same time: when it comes back after
+/// an outage, all sessions want it at once.
+const OPENING: usize = 16;
+
+/// How long one of them has a turn: a server that hangs must not keep those out who come when it no
+/// longer does.
+const LONGEST_TURN: Duration = Duration::from_secs(10);
 
 /// How long a server that has broken off because of QRESYNC is not asked for it again.
 const WITHOUT_RESYNC: Duration = Duration::from_secs(60 * 60);
@@ -43,6 +53,7 @@ pub struct Connector {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     /// When QRESYNC has last done harm, for all clones.
     resync_failed: Arc<Mutex<Option<Instant>>>,
+    opening: Arc<Semaphore>,
 }
 
 impl Connector {
@@ -69,7 +80,7 @@ impl Connector {
                 Some((TlsConnector::from(Arc::new(config)), name))
             }
         };
-        Ok(Self { upstream, tls, resync_failed: Arc::default() })
+        Ok(Self { upstream, tls, resync_failed: Arc::default(), opening: Arc::new(Semaphore::new(OPENING)) })
     }
 
     /// New connections go without QRESYNC for a while.
@@ -86,6 +97,20 @@ impl Connector {
     /// The upstream that this connects to.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Opens a connection when it is its turn, which comes in the order of asking and within the
+    /// upstream's `timeout`.
+    pub async fn in_turn<T>(&self, opening: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut opening = pin!(opening);
+        // The semaphore is never closed; if it were, there would be no turn to wait for.
+        let turn = timeout(self.upstream.timeout, self.opening.acquire()).await;
+        let turn = turn.map_err(|_| Error::Timeout(self.upstream.timeout))?;
+        if let Ok(opened) = timeout(LONGEST_TURN, &mut opening).await {
+            return opened;
+        }
+        drop(turn);
+        opening.await
     }
 
     /// A connection before its greeting: under TLS already, unless STARTTLS is to come.
@@ -157,4 +182,51 @@ fn system_roots() -> std::result::Result<RootCertStore, String> {
         return Err(if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") });
     }
     Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use tokio::task::JoinSet;
+    use tokio::time::{Instant, sleep};
+
+    fn connector() -> Connector {
+        let text = "[upstream.home]\nurl = \"imap://127.0.0.1:1\"\ndomains = [\"*\"]\ntimeout = \"15s\"\n";
+        let config = Config::parse(text, "test", Path::new("/")).expect("a good configuration");
+        Connector::new(Arc::clone(&config.upstreams[0])).expect("no certificates")
+    }
+
+    /// When each of so many that take `length` was opened, or had waited in vain.
+    async fn opened(count: usize, length: Duration) -> Vec<(u64, bool)> {
+        let (connector, begun) = (connector(), Instant::now());
+        let mut openings = JoinSet::new();
+        for _ in 0..count {
+            let connector = connector.clone();
+            openings.spawn(async move {
+                let opened = connector
+                    .in_turn(async {
+                        sleep(length).await;
+                        Ok(())
+                    })
+                    .await;
+                (begun.elapsed().as_secs(), opened.is_ok())
+            });
+        }
+        let mut opened = openings.join_all().await;
+        opened.sort_unstable();
+        opened
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_are_opened_at_a_time() {
+        let expected = [vec![(2, true); 16], vec![(4, true); 16], vec![(6, true); 8]].concat();
+        assert_eq!(opened(40, Duration::from_secs(2)).await, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_hangs_keeps_nobody_out_for_long() {
+        let expected = [vec![(15, false); 8], vec![(60, true); 16], vec![(70, true); 16]].concat();
+        assert_eq!(opened(40, Duration::from_secs(60)).await, expected);
+    }
 }

@@ -69,15 +69,21 @@ impl Handle {
 impl Imap {
     /// Connects, is greeted, changes to TLS where STARTTLS is configured, learns what is offered.
     pub async fn open(connector: &Connector) -> Result<Self> {
-        let mut imap = Self::over(connector.connect().await?, false);
-        imap.greeting().await?;
-        if connector.upstream().security == crate::config::TransportSecurity::StartTls {
-            imap = imap.start_tls(connector).await?;
-        }
+        let mut imap = connector.in_turn(Self::greeted(connector)).await?;
         imap.learn_capabilities().await?;
         imap.compression = connector.upstream().compress.then_some(Compression::NotOffered);
         if !connector.may_resync() {
             imap.renounce_resync();
+        }
+        Ok(imap)
+    }
+
+    /// What takes a turn: the login does not, since servers take their time over wrong passwords.
+    async fn greeted(connector: &Connector) -> Result<Self> {
+        let mut imap = Self::over(connector.connect().await?, false);
+        imap.greeting().await?;
+        if connector.upstream().security == crate::config::TransportSecurity::StartTls {
+            imap = imap.start_tls(connector).await?;
         }
         Ok(imap)
     }
@@ -115,7 +121,7 @@ impl Imap {
     async fn start_tls(mut self, connector: &Connector) -> Result<Self> {
         match self.run("STARTTLS", "STARTTLS").await {
             Ok(()) => {}
-            Err(Error::Refused { .. }) => return Err(Error::NoStartTls),
+            Err(error) if error.is_refusal() => return Err(Error::NoStartTls),
             Err(error) => return Err(error),
         }
         let Handle::Client(client) = self.handle else {

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::response::Status;
+use super::throttle::Throttle;
 
 /// An error of the upstream; `session::failure` turns each into a POP3 reply.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +51,28 @@ pub enum Error {
     /// The account has as many connections as it may have, and none became free.
     #[error("all {most} connections that the account may have are in use")]
     Crowded { most: usize },
+    /// The upstream has asked for less haste: nothing is sent to it for the account for so long.
+    #[error("the upstream asks for less haste, for {} s more", .0.as_secs() + 1)]
+    Throttled(Duration),
     /// A mailbox without UIDVALIDITY has no lasting identifiers.
     #[error("the upstream's mailbox has no UIDVALIDITY")]
     NoUidValidity,
 }
 
 impl Error {
+    /// What the upstream asks for, if it has refused a command or the connection in haste.
+    pub fn throttle(&self) -> Option<Throttle> {
+        match self {
+            Self::Login(status) | Self::Refused { status, .. } | Self::Bye(status) => status.throttles(),
+            _ => None,
+        }
+    }
+
+    /// Whether a command was refused, and not for haste: another way to the same may be taken at once.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. }) && self.throttle().is_none()
+    }
+
     /// Whether QRESYNC may be the reason, on a connection that has enabled it: the server breaks
     /// off, hangs, or does not make sense.
     pub fn may_be_resync(&self) -> bool {

@@ -68,7 +68,7 @@ impl<'a> Exchange<'a> {
         self.gather().await?;
         match Response::parse(&self.response) {
             Response::Tagged { tag, status } => {
-                if self.wire.finished(tag) != Some(self.tag) {
+                if self.wire.finished(tag, &status) != Some(self.tag) {
                     return Err(self.fail("an unknown tag"));
                 }
                 if status.outcome != Outcome::Ok {

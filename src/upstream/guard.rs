@@ -105,8 +105,8 @@ impl Guard {
                     }
                     self.shown.extend_from_slice(tag);
                     self.shown.extend_from_slice(format!(" {word} .\r\n").as_bytes());
+                    self.wire.finish(&status);
                     self.record(status);
-                    self.wire.finish();
                 }
                 Response::Untagged(status) if status.outcome == Outcome::Bye && !self.greeted => {
                     return Poll::Ready(Err(self.wire.fail(Error::Bye(status))));
@@ -133,7 +133,10 @@ impl Guard {
 
     fn untagged(&mut self, status: Status) {
         match status.outcome {
-            Outcome::Bye => self.bye = Some(status),
+            Outcome::Bye => {
+                self.wire.pacer.hear(&status);
+                self.bye = Some(status);
+            }
             Outcome::Ok | Outcome::PreAuth if !self.greeted => {
                 self.greeted = true;
                 self.shown.extend_from_slice(b"* OK .\r\n");

@@ -24,13 +24,18 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Holds a connection that was laid down, `until` then at the most; `lost` is called if it is
-    /// over by itself.
-    pub fn start(imap: Imap, until: Instant, lost: impl FnOnce(Option<Error>) + Send + 'static) -> Self {
+    /// Holds a connection that was laid down, `until` then at the most, and leaves the server alone
+    /// in the `pause` that it asks for; `lost` is called if it is over by itself.
+    pub fn start(
+        imap: Imap,
+        pause: Duration,
+        until: Instant,
+        lost: impl FnOnce(Option<Error>) + Send + 'static,
+    ) -> Self {
         let (recall, recalled) = oneshot::channel();
         let held = tokio::spawn(async move {
             let mut imap = imap;
-            let over = hold(&mut imap, recalled, until).await;
+            let over = hold(&mut imap, recalled, pause, until).await;
             match over {
                 Over::Recalled => return Some(imap),
                 Over::Lost(error) => lost(Some(error)),
@@ -74,8 +79,8 @@ enum Over {
     Lost(Error),
 }
 
-async fn hold(imap: &mut Imap, mut recalled: oneshot::Receiver<()>, until: Instant) -> Over {
-    let mut sign_of_life = Instant::now() + first_sign(imap);
+async fn hold(imap: &mut Imap, mut recalled: oneshot::Receiver<()>, pause: Duration, until: Instant) -> Over {
+    let mut sign_of_life = Instant::now() + first_sign(imap).max(pause);
     loop {
         tokio::select! {
             biased;

@@ -1,7 +1,7 @@
 //! A listing of before, brought up to date by what it takes to prove it.
 
 use super::control::Imap;
-use super::error::{Error, Result};
+use super::error::Result;
 use super::exchange::{Answer, Exchange};
 use super::listing::{Mailbox, Told};
 use super::ranges::{self, Range, disjoint, holds};
@@ -152,7 +152,7 @@ async fn searched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<Range>>
             },
             Ok(Answer::Done(_)) => return Ok(found.filter(|_| !view.moved)),
             // The listing in full is asked for instead.
-            Err(Error::Refused { .. }) => return Ok(None),
+            Err(error) if error.is_refusal() => return Ok(None),
             Err(error) => return Err(error),
         }
     }

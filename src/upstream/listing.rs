@@ -93,7 +93,7 @@ pub async fn scan(
     view.resyncing = resyncing;
     let along = Along { enable, parameter, ..Along::default() };
     let mut selected = flight(imap, folder, access, along, &mut view).await;
-    if resyncing && matches!(selected, Err(Error::Refused { .. })) {
+    if resyncing && selected.as_ref().is_err_and(Error::is_refusal) {
         // Perhaps not the mailbox, but QRESYNC.
         imap.renounce_resync();
         view = View { want: Want::Listing(extra), ..View::default() };

@@ -71,7 +71,7 @@ async fn answer(wire: &mut Wire) -> Result<Option<Status>> {
             Response::Continue(_) => return Ok(None),
             Response::Tagged { tag, status } => {
                 let tag = tag.to_vec();
-                wire.finished(&tag);
+                wire.finished(&tag, &status);
                 return Ok(Some(status));
             }
             Response::Untagged(status) if status.outcome == Outcome::Bye => {

@@ -3,7 +3,7 @@
 //! `wire` owns the socket; `guard` is what async-imap sees of it; `control` is the only file
 //! that names async-imap; `listing` and `bodies` speak through the framer directly, the other
 //! commands with answers that matter through `exchange`. `pool` keeps connections between sessions,
-//! `rest` says how they wait.
+//! `rest` says how they wait, `pace` how fast each account may go.
 
 mod bodies;
 mod buffer;
@@ -22,6 +22,7 @@ mod lines;
 mod listing;
 mod login;
 mod look;
+mod pace;
 mod pool;
 mod proof;
 mod quirks;
@@ -31,6 +32,7 @@ mod rest;
 mod rows;
 mod seats;
 mod section;
+mod throttle;
 mod transfer;
 mod view;
 mod wire;
@@ -44,6 +46,7 @@ pub use headers::{HeaderRow, MAX_HEADER, ObjectId, fetch_headers, fetch_object_i
 pub use known::Known;
 pub use listing::{Access, Mailbox, Scanned, Told, scan, select};
 pub use look::{deleted_uids, live_uids};
+pub use pace::jittered;
 pub use pool::{Pool, Slot};
 pub use proof::NoRandom;
 pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};
@@ -51,4 +54,5 @@ pub use response::{Capabilities, Code, Outcome, Status};
 pub use rest::Watched;
 pub use rows::{Extra, Row};
 pub use section::{Found, Lost, Request, Section};
+pub use throttle::Throttle;
 pub use transfer::{CopyUid, FolderStatus};

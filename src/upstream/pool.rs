@@ -14,6 +14,7 @@ use super::connect::Connector;
 use super::control::Imap;
 use super::error::{Error, Result};
 use super::keeper::{Keeper, dismiss_all};
+use super::pace::{Pace, Pacer};
 use super::proof::{NoRandom, Proof, Prover};
 use super::quirks::connection_limits;
 use super::seats::{Found, Owner, Seats};
@@ -34,6 +35,7 @@ struct Shared {
     most_kept: usize,
     seats: Mutex<Seats>,
     freed: Notify,
+    pace: Pace,
 }
 
 /// The right to one connection of an account; given back when dropped.
@@ -51,17 +53,20 @@ impl Pool {
             most_kept,
             seats: Mutex::default(),
             freed: Notify::new(),
+            pace: Pace::default(),
         })))
     }
 
     /// A connection that is logged in: one that waited, or a new one. What has waited may be dead
-    /// ([`Imap::is_resting`]).
+    /// ([`Imap::is_resting`]). An account that is to pause gets neither.
     pub async fn open(
         &self,
         connector: &Connector,
         username: &str,
         password: &Secret,
     ) -> Result<(Slot, Imap)> {
+        let owner = (connector.upstream().name.clone(), username.to_owned());
+        self.0.pace.obey(&owner, Duration::ZERO).await?;
         let (mut slot, keeper) = self.take(connector, username, password).await?;
         if let Some(keeper) = keeper
             && let Some(imap) = keeper.recall().await
@@ -76,6 +81,11 @@ impl Pool {
     pub fn proves(&self, connector: &Connector, username: &str, password: &Secret) -> bool {
         let (owner, proof) = self.claim(connector, username, password);
         self.seats().prove(&owner, &proof)
+    }
+
+    /// Whether the account's server is to be left alone for now.
+    pub fn is_paused(&self, upstream: &str, username: &str) -> bool {
+        self.0.pace.pause(&(upstream.to_owned(), username.to_owned())).is_some()
     }
 
     /// How many connections sessions use now; others wait.
@@ -147,13 +157,13 @@ impl Slot {
     /// A new connection in this place. If the server has too many of ours, those that only wait
     /// make room.
     pub async fn log_in(&mut self, connector: &Connector, username: &str, password: &Secret) -> Result<Imap> {
-        let mut result = log_in(connector, username, password).await;
+        let mut result = self.try_log_in(connector, username, password).await;
         if let Err(error) = &result
             && refuses_connections(error)
             && self.pool.relieve(&self.owner.0).await
         {
             tracing::debug!(upstream = %self.owner.0, %error, "connections that waited have made room");
-            result = log_in(connector, username, password).await;
+            result = self.try_log_in(connector, username, password).await;
         }
         let taken = match &result {
             Ok(imap) => Some(connection_limits(imap.capabilities())),
@@ -163,6 +173,40 @@ impl Slot {
         let keepers = self.pool.seats().judged(&self.owner, self.id, taken);
         dismiss_all(keepers).await;
         result
+    }
+
+    async fn try_log_in(&self, connector: &Connector, username: &str, password: &Secret) -> Result<Imap> {
+        let pace = &self.pool.0.pace;
+        let opened = Imap::open(connector).await;
+        // Said before it knew whom it speaks with.
+        if let Some(throttle) = opened.as_ref().err().and_then(Error::throttle) {
+            pace.heard(&self.owner, throttle);
+        }
+        let mut imap = opened?;
+        imap.wire()?.pacer = Pacer::new(pace, &self.owner);
+        match imap.login(username, password).await {
+            Ok(()) => Ok(imap),
+            Err(error) => {
+                imap.logout().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// How long the account's server is to be left alone.
+    pub fn pause(&self) -> Option<Duration> {
+        self.pool.0.pace.pause(&self.owner)
+    }
+
+    /// Whether the next command has to wait.
+    pub fn is_slowed(&self) -> bool {
+        self.pause().or_else(|| self.pool.0.pace.delay(&self.owner)).is_some()
+    }
+
+    /// Waits until the account may go on; an error at once if that is beyond `patience`. True
+    /// behind a pause.
+    pub async fn obey(&self, patience: Duration) -> Result<bool> {
+        self.pool.0.pace.obey(&self.owner, patience).await
     }
 
     /// Ends a session's use of a connection: it waits for the next one, or is said goodbye to.
@@ -181,6 +225,7 @@ impl Slot {
     /// The connection waits in this place, unless it must not.
     fn wait(&self, imap: Imap, until: Instant) -> Option<Keeper> {
         let Self { pool, owner, id } = self;
+        let pause = self.pause().unwrap_or_default();
         let unwanted = {
             // Held until the keeper has its place: it might end at once.
             let mut seats = pool.seats();
@@ -191,7 +236,7 @@ impl Slot {
                 }
                 pool.free(&owner, id, true);
             };
-            seats.wait(&self.owner, id, Keeper::start(imap, until, lost), self.pool.0.most_kept)
+            seats.wait(&self.owner, id, Keeper::start(imap, pause, until, lost), self.pool.0.most_kept)
         };
         // Who waits for a place can have it in this one's stead.
         pool.0.freed.notify_waiters();
@@ -205,20 +250,10 @@ impl Drop for Slot {
     }
 }
 
-async fn log_in(connector: &Connector, username: &str, password: &Secret) -> Result<Imap> {
-    let mut imap = Imap::open(connector).await?;
-    match imap.login(username, password).await {
-        Ok(()) => Ok(imap),
-        Err(error) => {
-            imap.logout().await;
-            Err(error)
-        }
-    }
-}
-
 /// Whether a server may mean that it has too many connections from here.
 fn refuses_connections(error: &Error) -> bool {
     match error {
+        _ if error.throttle().is_some() => false,
         Error::Bye(_) | Error::Closed => true,
         Error::Login(status) => status.refuses_connections(),
         _ => false,

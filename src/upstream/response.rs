@@ -62,7 +62,8 @@ impl Status {
     pub fn rejects_credentials(&self) -> bool {
         // Exchange says this while the mailbox is being moved.
         let moved = self.text.contains("User is authenticated but not connected");
-        if self.outcome != Outcome::No || moved || self.refuses_connections() {
+        let busy = self.throttles().is_some() || self.refuses_connections();
+        if self.outcome != Outcome::No || moved || busy {
             return false;
         }
         match &self.code {

@@ -100,9 +100,9 @@ impl Imap {
             match Response::parse(wire.octets(&text)) {
                 Response::Continue(_) => break,
                 // Refused: it rests without.
-                Response::Tagged { tag: ended, .. } => {
+                Response::Tagged { tag: ended, status } => {
                     let ended = ended.to_vec();
-                    return match wire.finished(&ended) {
+                    return match wire.finished(&ended, &status) {
                         Some(number) if number == tag => Ok(()),
                         _ => Err(wire.fail(Error::Protocol("an unknown tag"))),
                     };
@@ -131,9 +131,9 @@ impl Imap {
             Response::Untagged(status) if status.outcome == Outcome::Bye => {
                 Err(wire.fail(Error::Bye(status)))
             }
-            Response::Tagged { tag, .. } => {
+            Response::Tagged { tag, status } => {
                 let ended = tag.to_vec();
-                match (wire.finished(&ended), rest) {
+                match (wire.finished(&ended, &status), rest) {
                     // The server has had enough of IDLE, not of the connection.
                     (Some(ended), Rest::Idle(tag)) if ended == tag => {
                         self.rest = Rest::Silent;
@@ -194,7 +194,7 @@ impl Imap {
     }
 
     /// [`Self::rise`] for a caller that goes on with a command in the same flight: what it sends has to
-    /// begin with [`DONE`] if this is the tag of an IDLE, whose end is then the first to be read
+    /// begin with `DONE` if this is the tag of an IDLE, whose end is then the first to be read
     /// ([`Self::awake`]).
     pub fn leave_rest(&mut self) -> Result<Option<u32>> {
         let rest = std::mem::take(&mut self.rest);

@@ -57,7 +57,7 @@ impl View {
             match Response::parse(wire.octets(&text)) {
                 Response::Tagged { tag, status } => {
                     let tag = tag.to_vec();
-                    if wire.finished(&tag) != Some(number) {
+                    if wire.finished(&tag, &status) != Some(number) {
                         return Err(wire.fail(Error::Protocol("an unknown tag")));
                     }
                     if status.outcome != Outcome::Ok {

@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use super::buffer::{Buffer, MAX_LINE};
 use super::error::{Error, Result};
 use super::lines::{announced, vanished};
+use super::pace::Pacer;
+use super::response::Status;
 
 /// TCP, TLS over it, DEFLATE over either.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -49,6 +51,8 @@ pub struct Wire {
     next_tag: u32,
     in_flight: u32,
     failed: bool,
+    /// Hears how each command ended.
+    pub(super) pacer: Pacer,
 }
 
 impl Wire {
@@ -66,6 +70,7 @@ impl Wire {
             next_tag: 0,
             in_flight: 0,
             failed: false,
+            pacer: Pacer::default(),
         }
     }
 
@@ -141,16 +146,22 @@ impl Wire {
         self.in_flight += 1;
     }
 
+    /// Whether the server has asked for less haste since this was last called.
+    pub fn take_heard(&mut self) -> bool {
+        self.pacer.take_heard()
+    }
+
     /// The tagged end of a command that [`Self::begin`] announced.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, status: &Status) {
+        self.pacer.hear(status);
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Which of our commands a tag belongs to; that command is then over.
-    pub fn finished(&mut self, tag: &[u8]) -> Option<u32> {
+    pub fn finished(&mut self, tag: &[u8], status: &Status) -> Option<u32> {
         let number =
             tag.strip_prefix(b"P").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())?;
-        self.finish();
+        self.finish(status);
         Some(number)
     }
 
@@ -165,6 +176,9 @@ impl Wire {
 
     /// Marks the connection as of no more use.
     pub fn fail(&mut self, error: Error) -> Error {
+        if let Error::Bye(status) = &error {
+            self.pacer.hear(status);
+        }
         self.failed = true;
         error
     }

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::connection;
 use crate::persona::{Persona, Traits};
-use crate::state::Shared;
+use crate::state::{Opening, Shared};
 use crate::tls::{self, Tls};
 use crate::{Running, Server};
 
@@ -109,8 +109,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             state.connections
         };
         let live = Live { shared: Arc::clone(&shared), id };
+        let opening = Opening::new(&shared);
         // Not under the lock: a runtime that shuts down drops the future, and `live` takes the lock.
-        let task = tokio::spawn(serve(stream, live));
+        let task = tokio::spawn(serve(stream, live, opening));
         let mut state = shared.lock();
         if !task.is_finished() {
             state.tasks.insert(id, task.abort_handle());
@@ -118,9 +119,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve(stream: TcpStream, live: Live) {
+async fn serve(stream: TcpStream, live: Live, opening: Opening) {
     let _ = stream.set_nodelay(true);
-    connection::serve(stream, Arc::clone(&live.shared)).await;
+    connection::serve(stream, Arc::clone(&live.shared), opening).await;
 }
 
 /// Counts a connection as open for as long as it lives, however it ends.

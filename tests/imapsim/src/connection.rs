@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::command::{Command, Received};
 use crate::fault::{Fault, Place, Plan};
 use crate::persona::Traits;
-use crate::state::Shared;
+use crate::state::{Opening, Shared};
 use crate::tls::Tls;
 use crate::view::View;
 use crate::wire::{Io, Wire};
@@ -65,7 +65,8 @@ enum End {
     Stall,
 }
 
-pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+/// `opening` lives until the greeting.
+pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, opening: Opening) {
     let mut stream: Box<dyn Io> = Box::new(stream);
     let encrypted = shared.tls == Tls::Implicit;
     if encrypted {
@@ -90,7 +91,7 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         fetches: 0,
     };
     // An error is the peer gone: there is nobody to tell.
-    let Ok(end) = connection.run().await else {
+    let Ok(end) = connection.run(opening).await else {
         return;
     };
     match end {
@@ -101,8 +102,10 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Connection {
-    async fn run(&mut self) -> io::Result<End> {
-        if let Some(end) = self.greet().await? {
+    async fn run(&mut self, opening: Opening) -> io::Result<End> {
+        let greeted = self.greet().await?;
+        drop(opening);
+        if let Some(end) = greeted {
             return Ok(end);
         }
         loop {
@@ -158,6 +161,9 @@ impl Connection {
         }
         let tag = &command.tag;
         match reply {
+            Reply::Ok(text) if self.plan.throttled => {
+                self.wire.push_line(format!("{tag} OK {text} [THROTTLED]"));
+            }
             Reply::Ok(text) => self.wire.push_line(format!("{tag} OK {text}")),
             Reply::No(text) => self.wire.push_line(format!("{tag} NO {text}")),
             Reply::Bad(text) => self.wire.push_line(format!("{tag} BAD {text}")),
@@ -200,6 +206,15 @@ impl Connection {
             Fault::Bad => {
                 self.wire.push_line(format!("{tag} BAD Refused."));
                 None
+            }
+            Fault::Tagged(words) => {
+                self.wire.push_line(format!("{tag} {words}"));
+                None
+            }
+            Fault::TaggedThenBye(words) => {
+                self.wire.push_line(format!("{tag} {words}"));
+                self.wire.push_line("* BYE Connection closed. 14");
+                Some(End::Close)
             }
             Fault::Bye => {
                 self.wire.push_line("* BYE Shutting down.");

@@ -62,6 +62,10 @@ pub enum Fault {
     No(Option<&'static str>),
     /// The command is not done and answered `BAD`.
     Bad,
+    /// The command is not done and answered with these words behind the tag, as `NO Later.`
+    Tagged(String),
+    /// The same, and behind it `* BYE` and the end of the connection, as Exchange does it.
+    TaggedThenBye(String),
     /// `* BYE`, then the connection ends.
     Bye,
     /// The connection ends without an answer.
@@ -76,6 +80,8 @@ pub enum Fault {
     SplitEvery(usize),
     /// So long before the command is done.
     Delay(Duration),
+    /// The command is done, and its tagged OK ends with `[THROTTLED]`, as Gmail's does.
+    OkThrottled,
     /// So many octets of the first literal are sent, then the connection ends.
     TruncateLiteral(usize),
     /// RFC822.SIZE is off by this.
@@ -113,6 +119,8 @@ impl Fault {
             self,
             Self::No(_)
                 | Self::Bad
+                | Self::Tagged(_)
+                | Self::TaggedThenBye(_)
                 | Self::Bye
                 | Self::Eof
                 | Self::Stall
@@ -188,6 +196,7 @@ pub(crate) struct Plan {
     pub replacement: Option<Fault>,
     pub split: Option<usize>,
     pub delay: Option<Duration>,
+    pub throttled: bool,
     pub truncate: Option<usize>,
     pub size_offset: i64,
     pub new_validity: bool,
@@ -211,6 +220,7 @@ impl From<Vec<Fault>> for Plan {
             match fault {
                 Fault::SplitEvery(octets) => plan.split = Some(octets.max(1)),
                 Fault::Delay(time) => plan.delay = Some(time),
+                Fault::OkThrottled => plan.throttled = true,
                 Fault::TruncateLiteral(octets) => plan.truncate = Some(octets),
                 Fault::WrongSize(offset) => plan.size_offset = offset,
                 Fault::UidValidityChange => plan.new_validity = true,

@@ -297,6 +297,11 @@ impl Server {
         self.shared().lock().live
     }
 
+    /// The most connections that were open at the same time and had not been greeted.
+    pub fn most_opening(&self) -> usize {
+        self.shared().lock().most_opening
+    }
+
     /// Stops listening and breaks all connections off, whatever other handles there are.
     pub fn stop(self) {
         self.running.listener.abort();

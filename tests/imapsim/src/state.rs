@@ -33,11 +33,33 @@ pub(crate) struct State {
     pub commands: Vec<String>,
     pub connections: usize,
     pub live: usize,
+    /// Connections without a greeting so far, and the most that there ever were.
+    pub opening: usize,
+    pub most_opening: usize,
     pub logins: usize,
     pub refuse: bool,
     pub tasks: HashMap<usize, tokio::task::AbortHandle>,
     next_validity: u32,
     next_email: u64,
+}
+
+/// Counts a connection as one without a greeting for as long as it lives.
+pub(crate) struct Opening(Arc<Shared>);
+
+impl Opening {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        let mut state = shared.lock();
+        state.opening += 1;
+        state.most_opening = state.most_opening.max(state.opening);
+        drop(state);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.lock().opening -= 1;
+    }
 }
 
 #[derive(Default)]
@@ -64,6 +86,8 @@ impl Shared {
             commands: Vec::new(),
             connections: 0,
             live: 0,
+            opening: 0,
+            most_opening: 0,
             logins: 0,
             refuse: false,
             tasks: HashMap::new(),

@@ -49,6 +49,33 @@ async fn answers_are_replaced() {
 }
 
 #[tokio::test]
+async fn less_haste_is_asked_for() {
+    let server = with_mail(1).await;
+    let mut client = Client::selected(&server).await;
+    server.fault(Place::Store, Fault::OkThrottled);
+    let answer = client.run("STORE 1 +FLAGS.SILENT (\\Seen)").await;
+    assert!(answer.starts_with("t OK ") && answer.ends_with(" [THROTTLED]\r\n"), "{answer}");
+    assert!(server.messages("alice", "INBOX")[0].flags.contains("\\Seen"));
+    server.fault(Place::Store, Fault::Tagged("BAD Later.".to_owned()));
+    assert_eq!(client.run("STORE 1 -FLAGS.SILENT (\\Seen)").await, "t BAD Later.\r\n");
+    server.fault(Place::Store, Fault::TaggedThenBye("NO Later.".to_owned()));
+    client.send("t STORE 1 -FLAGS.SILENT (\\Seen)\r\n").await;
+    assert_eq!(client.rest().await, "t NO Later.\r\n* BYE Connection closed. 14\r\n");
+    assert!(server.messages("alice", "INBOX")[0].flags.contains("\\Seen"));
+}
+
+#[tokio::test]
+async fn those_without_a_greeting_are_counted() {
+    let server = with_mail(0).await;
+    let _first = Client::connect(&server).await;
+    let _second = Client::connect(&server).await;
+    assert_eq!(server.most_opening(), 1);
+    server.fault_times(Place::Greeting, Fault::Delay(Duration::from_millis(300)), usize::MAX);
+    let (_third, _fourth) = tokio::join!(Client::connect(&server), Client::connect(&server));
+    assert_eq!(server.most_opening(), 2);
+}
+
+#[tokio::test]
 async fn rows_go_astray() {
     let server = with_mail(3).await;
     let mut client = Client::selected(&server).await;
