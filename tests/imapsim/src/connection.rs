@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::command::{Command, Received};
 use crate::fault::{Fault, Place, Plan};
-use crate::persona::Traits;
+use crate::persona::{Traits, WhenFull};
 use crate::state::Shared;
 use crate::tls::Tls;
 use crate::view::View;
@@ -66,6 +66,10 @@ enum End {
 }
 
 pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let traits = shared.traits();
+    if traits.when_full == WhenFull::Close && shared.lock().live > traits.most_connections {
+        return;
+    }
     let mut stream: Box<dyn Io> = Box::new(stream);
     let encrypted = shared.tls == Tls::Implicit;
     if encrypted {
