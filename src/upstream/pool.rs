@@ -4,6 +4,7 @@
 //! the same password, else a new one. At its end the connection goes back to wait. Sessions never
 //! share one.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -220,6 +221,10 @@ async fn log_in(connector: &Connector, username: &str, password: &Secret) -> Res
 fn refuses_connections(error: &Error) -> bool {
     match error {
         Error::Bye(_) | Error::Closed => true,
+        // Ahead of TLS.
+        Error::Connect { source, .. } | Error::Io(source) => {
+            matches!(source.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+        }
         Error::Login(status) => status.refuses_connections(),
         _ => false,
     }
