@@ -4,6 +4,7 @@
 //! the same password, else a new one. At its end the connection goes back to wait. Sessions never
 //! share one.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -255,6 +256,10 @@ fn refuses_connections(error: &Error) -> bool {
     match error {
         _ if error.throttle().is_some() => false,
         Error::Bye(_) | Error::Closed => true,
+        // Ahead of TLS.
+        Error::Connect { source, .. } | Error::Io(source) => {
+            matches!(source.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+        }
         Error::Login(status) => status.refuses_connections(),
         _ => false,
     }

@@ -21,12 +21,11 @@ impl Connection {
         if self.shared.lock().live <= self.traits.most_connections {
             return false;
         }
-        match self.traits.when_full {
-            WhenFull::Bye => self.wire.push_line("* BYE Too many connections."),
-            WhenFull::Close => {}
-            WhenFull::Refuse(_) => return false,
+        let says_so = self.traits.when_full == WhenFull::Bye;
+        if says_so {
+            self.wire.push_line("* BYE Too many connections.");
         }
-        true
+        says_so
     }
 
     pub(crate) fn capabilities(&self) -> Vec<String> {

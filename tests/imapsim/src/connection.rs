@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::command::{Command, Received};
 use crate::fault::{Fault, Place, Plan};
-use crate::persona::Traits;
+use crate::persona::{Traits, WhenFull};
 use crate::state::{Opening, Shared};
 use crate::tls::Tls;
 use crate::view::View;
@@ -67,6 +67,10 @@ enum End {
 
 /// `opening` lives until the greeting.
 pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, opening: Opening) {
+    let traits = shared.traits();
+    if traits.when_full == WhenFull::Close && shared.lock().live > traits.most_connections {
+        return;
+    }
     let mut stream: Box<dyn Io> = Box::new(stream);
     let encrypted = shared.tls == Tls::Implicit;
     if encrypted {

@@ -91,7 +91,7 @@ pub enum TooLong {
 pub enum WhenFull {
     /// It is greeted with BYE.
     Bye,
-    /// It is closed without a word.
+    /// It is closed without a word, ahead of TLS.
     Close,
     /// Its login is answered NO with this.
     Refuse(&'static str),

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::ErrorKind::UnexpectedEof;
+
 use imapsim::{Aside, Fault, Persona, Place, Server, WhenFull};
 use support::{Client, start};
 
@@ -72,6 +74,9 @@ async fn a_full_server() {
     assert!(first.run("NOOP").await.starts_with("t OK"));
     let mut second = Client::connect(&server).await;
     assert_eq!(second.rest().await, "");
+    server.adjust(|traits| traits.when_full = WhenFull::Close);
+    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    assert_eq!(tokio::io::AsyncReadExt::read_u8(&mut stream).await.unwrap_err().kind(), UnexpectedEof);
     server.adjust(|traits| traits.when_full = WhenFull::Refuse("[LIMIT] Too many."));
     let mut third = Client::connect(&server).await;
     assert_eq!(third.run("LOGIN alice secret").await, "t NO [LIMIT] Too many.\r\n");
