@@ -17,6 +17,12 @@ const INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy)]
 pub struct Tree(pub u32);
 
+/// Seconds of user and system time of this process alone, its children left out.
+pub fn own_cpu_seconds() -> f64 {
+    let own = Member::of(std::process::id());
+    own.map_or(0.0, |own| own.alone as f64 / TICKS_PER_SECOND)
+}
+
 impl Tree {
     /// Seconds of user and system time, of those as well that have ended and were waited for.
     pub fn cpu_seconds(self) -> f64 {
@@ -53,6 +59,8 @@ impl Tree {
 struct Member {
     pid: u32,
     parent: u32,
+    /// Without and with the children that have ended.
+    alone: u64,
     ticks: u64,
 }
 
@@ -63,8 +71,9 @@ impl Member {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
         // utime, stime, cutime, cstime: proc_pid_stat(5), fields 14 to 17.
-        let ticks = number(11)? + number(12)? + number(13)? + number(14)?;
-        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, ticks })
+        let alone = number(11)? + number(12)?;
+        let ticks = alone + number(13)? + number(14)?;
+        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, alone, ticks })
     }
 }
 
