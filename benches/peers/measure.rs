@@ -18,6 +18,8 @@ use crate::work::{self, Work};
 
 /// Nothing on the link for so long: what a contender does behind QUIT is over.
 const QUIET: Duration = Duration::from_millis(250);
+/// The same where its connection stays open, and the mail server may be at work for it.
+const QUIET_KEPT: Duration = Duration::from_secs(3);
 
 /// What a measurement found; a value that makes no sense for it is absent.
 #[derive(Clone, Default)]
@@ -104,7 +106,7 @@ impl Bench<'_> {
         let Some(open) = self.limited(opening)? else {
             return Ok(Outcome::TooLong);
         };
-        self.settle(&running);
+        self.settle(&running, QUIET);
         let memory = tree.pss_kib();
         let connections = running.traffic().since(before.1).connections as f64;
         drop(open);
@@ -134,7 +136,7 @@ impl Bench<'_> {
         let work = work::run(row.work, kind, &running, mailbox);
         let done = self.limited(work);
         let afterwards = match done {
-            Ok(Some(_)) => self.settle(&running),
+            Ok(Some(_)) => self.settle(&running, QUIET),
             _ => Duration::ZERO,
         };
         let peak = watch.map(Watch::peak_kib);
@@ -159,6 +161,8 @@ impl Bench<'_> {
             ensure!(left == if keep { right } else { 0 }, "{left} messages are left");
         }
         let Traffic { connections, turns, up, down, .. } = counted.since(traffic_before);
+        let kept = connections == 0 || !row.kept || kind != Kind::Popbridge;
+        ensure!(kept, "{connections} new connections where one was kept");
         let each = |count: u64| Some(count as f64 / times);
         let time = done.time.as_secs_f64();
         Ok(sample(Sample {
@@ -181,6 +185,7 @@ impl Bench<'_> {
 
     /// A contender that is ready for the row; nothing if that took too long.
     fn started(&self, row: &Row, kind: Kind, mailbox: &Arc<Mailbox>) -> Result<Option<Running>> {
+        let since = Instant::now();
         let running = Running::start(self.runtime, kind, self.upstream, row)?;
         if row.warm {
             let users = match row.work {
@@ -192,7 +197,12 @@ impl Bench<'_> {
                 return Ok(None);
             }
         }
-        self.settle(&running);
+        let keeps = row.kept && kind == Kind::Popbridge;
+        self.settle(&running, if keeps { QUIET_KEPT } else { QUIET });
+        while !keeps && running.traffic().open > 0 {
+            ensure!(since.elapsed() < self.limit, "the connection of the login before stays open");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         running.stretch();
         Ok(Some(running))
     }
@@ -205,10 +215,10 @@ impl Bench<'_> {
     }
 
     /// Waits until the link is quiet; tells how long it was not.
-    fn settle(&self, running: &Running) -> Duration {
+    fn settle(&self, running: &Running, quiet: Duration) -> Duration {
         let start = Instant::now();
         let mut last = (running.traffic(), start);
-        while last.1.elapsed() < QUIET && start.elapsed() < self.limit {
+        while last.1.elapsed() < quiet && start.elapsed() < self.limit {
             std::thread::sleep(Duration::from_millis(10));
             let traffic = running.traffic();
             if traffic != last.0 {
