@@ -16,6 +16,7 @@ PATH=$PATH:/usr/sbin
 missing=
 command -v dovecot >/dev/null && [ -x /usr/lib/dovecot/imap ] || missing="$missing dovecot-imapd"
 [ -x /usr/lib/dovecot/pop3 ] || missing="$missing dovecot-pop3d"
+command -v fetchmail >/dev/null || missing="$missing fetchmail"
 [ -z "$missing" ] || {
     echo "packages are missing: apt-get install$missing" >&2
     exit 69
@@ -24,4 +25,6 @@ command -v dovecot >/dev/null && [ -x /usr/lib/dovecot/imap ] || missing="$missi
     echo "/proc/PID/smaps_rollup is missing: memory is read from it (Linux 4.14)" >&2
     exit 69
 }
+# 5,000 idle sessions take two descriptors each, on either side.
+ulimit -n "$(ulimit -H -n)"
 exec cargo bench --quiet --bench peers -- "$@"

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 
 use crate::pop3::Pop3;
-use crate::popbridge::{self, Popbridge};
+use crate::popbridge::{self, Popbridge, Setup};
 use crate::relay::{Relay, Traffic};
+use crate::rows::Row;
 use crate::support::dovecot::{Dovecot, Options, PASSWORD};
 use crate::tree::Tree;
 
@@ -96,15 +97,15 @@ enum Program {
 }
 
 impl Running {
-    /// Starts it with nothing remembered; `delay` each way lies between it and the mail.
-    pub fn start(runtime: &Runtime, kind: Kind, upstream: &Dovecot, delay: Duration) -> Result<Self> {
+    /// Starts it with nothing remembered; the row's link lies between it and the mail.
+    pub fn start(runtime: &Runtime, kind: Kind, upstream: &Dovecot, row: &Row) -> Result<Self> {
         let target = match kind {
             Kind::Native => upstream.pop3_address(),
             _ => upstream.address(),
         };
-        let relay = runtime.block_on(Relay::start(target, delay))?;
+        let relay = runtime.block_on(Relay::start(target, row.delay))?;
         let program = match kind {
-            Kind::Popbridge => Program::Popbridge(Popbridge::start(relay.address())?),
+            Kind::Popbridge => Program::Popbridge(Popbridge::start(relay.address(), Setup::new(row.kept))?),
             Kind::Peer => Program::Peer(peer(relay.address())),
             Kind::Native => Program::Native(Tree(upstream.pid())),
             Kind::Raw => Program::Raw,
@@ -131,6 +132,11 @@ impl Running {
         }
     }
 
+    /// From now on the link is as long as the row wants it.
+    pub fn stretch(&self) {
+        self.relay.stretch();
+    }
+
     pub fn traffic(&self) -> Traffic {
         self.relay.traffic()
     }
@@ -153,7 +159,7 @@ pub fn start_up(runtime: &Runtime, kind: Kind) -> Result<Option<(Duration, u64, 
     let greeted = |address| runtime.block_on(Pop3::connect(address));
     match kind {
         Kind::Popbridge => {
-            let popbridge = Popbridge::start(nobody)?;
+            let popbridge = Popbridge::start(nobody, Setup::new(true))?;
             let _connection = greeted(popbridge.address())?;
             let time = start.elapsed();
             let size = fs::metadata(popbridge::BINARY).context("the binary")?.len();

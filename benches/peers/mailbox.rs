@@ -1,5 +1,7 @@
 //! The mail of a measurement: made from a seed, laid in upstream, remembered by its digests.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use sha2::{Digest as _, Sha256};
 
 use crate::support::dovecot::Dovecot;
@@ -21,13 +23,20 @@ pub struct Mailbox {
     pub bodies: Vec<Digest>,
     /// With the blank line behind the header.
     pub headers: Vec<Digest>,
+    /// How many of the users were given away.
+    spent: AtomicUsize,
 }
 
 impl Mailbox {
+    /// Nobody's, without any message.
+    pub fn empty() -> Self {
+        let (users, sizes, bodies, headers) = Default::default();
+        Self { users, sizes, bodies, headers, spent: AtomicUsize::new(0) }
+    }
+
     /// `count` messages of `octets` octets for a new user.
     pub fn lay(upstream: &Dovecot, user: &str, count: usize, octets: usize) -> Self {
-        let users = vec![user.to_owned()];
-        let mut mailbox = Self { users, sizes: Vec::new(), bodies: Vec::new(), headers: Vec::new() };
+        let mut mailbox = Self { users: vec![user.to_owned()], ..Self::empty() };
         let by_file = count >= BY_FILE;
         if by_file {
             upstream.connect(user).command("SELECT INBOX");
@@ -50,11 +59,12 @@ impl Mailbox {
             }
         }
         upstream.append_all(user, "INBOX", batch.iter().map(Vec::as_slice), "");
-        let seen = upstream.connect(user).command("STATUS INBOX (MESSAGES)");
-        assert!(
-            seen.iter().any(|row| row.text.contains(&format!("MESSAGES {count})"))),
-            "{count} messages for {user}: {seen:?}"
-        );
+        assert_eq!(Self::left(upstream, user), count, "messages for {user}");
+        // What the mail server makes once for this mailbox, nobody is to wait for.
+        let mut imap = upstream.connect(user);
+        imap.command("SELECT INBOX");
+        imap.command("UID FETCH 1:* (UID RFC822.SIZE)");
+        imap.command("LOGOUT");
         mailbox
     }
 
@@ -68,6 +78,25 @@ impl Mailbox {
         self
     }
 
+    /// One user's mail, given away once: it may be deleted.
+    pub fn spend(&self) -> Self {
+        let at = self.spent.fetch_add(1, Relaxed);
+        Self {
+            users: vec![self.users[at].clone()],
+            sizes: self.sizes.clone(),
+            bodies: self.bodies.clone(),
+            headers: self.headers.clone(),
+            ..Self::empty()
+        }
+    }
+
+    /// How many messages a user has now.
+    pub fn left(upstream: &Dovecot, user: &str) -> usize {
+        let rows = upstream.connect(user).command("STATUS INBOX (MESSAGES)");
+        let count = |text: &str| text.rsplit_once("(MESSAGES ")?.1.trim_end_matches(')').parse().ok();
+        rows.iter().find_map(|row| count(&row.text)).expect("the answer to STATUS")
+    }
+
     pub fn len(&self) -> usize {
         self.sizes.len()
     }
@@ -76,7 +105,7 @@ impl Mailbox {
         self.sizes.iter().sum()
     }
 
-    fn remember(&mut self, message: &[u8]) {
+    pub fn remember(&mut self, message: &[u8]) {
         let header = message.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
         self.sizes.push(message.len() as u64);
         self.bodies.push(Sha256::digest(message).into());

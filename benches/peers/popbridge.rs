@@ -17,6 +17,22 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_popbridge");
 
 const START: Duration = Duration::from_secs(30);
 
+/// What differs from row to row; all else is as it comes.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    /// Connections are kept between sessions, as they are unless told otherwise.
+    pub kept: bool,
+    /// All clients have one address.
+    pub sessions: usize,
+}
+
+impl Setup {
+    /// What most rows need.
+    pub fn new(kept: bool) -> Self {
+        Self { kept, sessions: 1024 }
+    }
+}
+
 /// Ends when dropped.
 pub struct Popbridge {
     _folder: TempDir,
@@ -26,12 +42,16 @@ pub struct Popbridge {
 
 impl Popbridge {
     /// Starts it in front of `imap://upstream` and waits until it listens.
-    pub fn start(upstream: SocketAddr) -> Result<Self> {
+    pub fn start(upstream: SocketAddr, setup: Setup) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        // As the peers are set up: nothing is marked read, and all clients have one address.
-        let settings = Settings::new(format!("imap://{upstream}"))
-            .with("maildrop", "on_retrieve = \"leave\"")
-            .with("limits", "sessions_per_address = 1024");
+        let Setup { kept, sessions } = setup;
+        // As the peers are set up: nothing is marked read, and what is deleted is gone.
+        let mut settings = Settings::new(format!("imap://{upstream}"))
+            .with("maildrop", "on_retrieve = \"leave\"\non_delete = \"expunge\"")
+            .with("limits", &format!("sessions = {sessions}\nsessions_per_address = {sessions}"));
+        if !kept {
+            settings = settings.with("upstream.home", "keep_alive = \"0s\"");
+        }
         let file = folder.path().join("popbridge.toml");
         std::fs::write(&file, settings.text(folder.path()))?;
         let mut child = serve(&file)?;

@@ -1,6 +1,7 @@
 //! A link of a chosen length: what comes in goes out later, in order, and is counted.
 //!
-//! It has no bandwidth limit, but holds only so much on its way: behind that, the sender waits, as
+//! It is short until it is told to stretch, so that preparations do not take as long as what is
+//! measured. It has no bandwidth limit, but holds only so much on its way: behind that, the sender waits, as
 //! it would behind a real link's buffers.
 
 use std::io;
@@ -23,8 +24,22 @@ const ON_ITS_WAY: usize = 8 << 20;
 /// Ends with all its connections when dropped.
 pub struct Relay {
     address: SocketAddr,
+    length: Length,
     counts: Arc<Counts>,
     task: JoinHandle<()>,
+}
+
+/// How long something is on its way, one way.
+#[derive(Clone)]
+struct Length {
+    delay: Duration,
+    stretched: Arc<AtomicBool>,
+}
+
+impl Length {
+    fn now(&self) -> Duration {
+        if self.stretched.load(Relaxed) { self.delay } else { Duration::ZERO }
+    }
 }
 
 /// Both ways, all connections.
@@ -48,13 +63,19 @@ pub struct Traffic {
 }
 
 impl Relay {
-    /// `delay` is added each way.
+    /// `delay` is added each way, once it is stretched.
     pub async fn start(target: SocketAddr, delay: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let counts = Arc::new(Counts::default());
-        let task = tokio::spawn(accept(listener, target, delay, Arc::clone(&counts)));
-        Ok(Self { address, counts, task })
+        let length = Length { delay, stretched: Arc::default() };
+        let task = tokio::spawn(accept(listener, target, length.clone(), Arc::clone(&counts)));
+        Ok(Self { address, length, counts, task })
+    }
+
+    /// From now on the delay holds, for connections that are open as well.
+    pub fn stretch(&self) {
+        self.length.stretched.store(true, Relaxed);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -92,25 +113,26 @@ impl Traffic {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, delay: Duration, counts: Arc<Counts>) {
+async fn accept(listener: TcpListener, target: SocketAddr, length: Length, counts: Arc<Counts>) {
     // Aborted with this task.
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
         counts.connections.fetch_add(1, Relaxed);
         counts.open.fetch_add(1, Relaxed);
-        let counts = Arc::clone(&counts);
+        let (length, counts) = (length.clone(), Arc::clone(&counts));
         connections.spawn(async move {
             // A connection that breaks is the contenders' affair.
-            let _ = join(near, target, delay, &counts).await;
+            let _ = join(near, target, &length, &counts).await;
             counts.open.fetch_sub(1, Relaxed);
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn join(near: TcpStream, target: SocketAddr, delay: Duration, counts: &Counts) -> io::Result<()> {
-    // The handshake crosses the link as well.
-    tokio::time::sleep(2 * delay).await;
+async fn join(near: TcpStream, target: SocketAddr, length: &Length, counts: &Counts) -> io::Result<()> {
+    // The handshake crosses the link as well: SYN, its answer, and the ACK behind which the server
+    // says its greeting.
+    tokio::time::sleep(3 * length.now()).await;
     let far = TcpStream::connect(target).await?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
@@ -127,17 +149,17 @@ async fn join(near: TcpStream, target: SocketAddr, delay: Duration, counts: &Cou
         counts.down.fetch_add(octets as u64, Relaxed);
         asked.store(false, Relaxed);
     };
-    tokio::try_join!(carry(near_in, far_out, delay, up), carry(far_in, near_out, delay, down))?;
+    tokio::try_join!(carry(near_in, far_out, length, up), carry(far_in, near_out, length, down))?;
     Ok(())
 }
 
 async fn carry(
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
-    delay: Duration,
+    length: &Length,
     count: impl Fn(usize),
 ) -> io::Result<()> {
-    if delay.is_zero() { at_once(from, to, count).await } else { later(from, to, delay, count).await }
+    if length.delay.is_zero() { at_once(from, to, count).await } else { later(from, to, length, count).await }
 }
 
 async fn at_once(
@@ -165,7 +187,7 @@ struct Piece {
 async fn later(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    delay: Duration,
+    length: &Length,
     count: impl Fn(usize),
 ) -> io::Result<()> {
     let room = Arc::new(Semaphore::new(ON_ITS_WAY));
@@ -174,7 +196,7 @@ async fn later(
         let mut buffer = vec![0; CHUNK];
         loop {
             let octets = from.read(&mut buffer).await?;
-            let due = Instant::now() + delay;
+            let due = Instant::now() + length.now();
             count(octets);
             let needed = u32::try_from(octets).expect("not more than a chunk");
             let room = Arc::clone(&room).acquire_many_owned(needed).await.map_err(io::Error::other)?;
@@ -187,7 +209,10 @@ async fn later(
     };
     let deliver = async move {
         while let Some(piece) = receiver.recv().await {
-            sleep_until(piece.due).await;
+            // A sleep takes a millisecond also where there is nothing to wait for.
+            if piece.due > Instant::now() {
+                sleep_until(piece.due).await;
+            }
             if piece.octets.is_empty() {
                 break;
             }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::contender::Kind;
 use crate::mailbox::Mailbox;
 use crate::measure::{Outcome, Sample};
-use crate::rows::Row;
+use crate::rows::{Mail, Row};
 use crate::work::Work;
 
 /// All rounds of one contender in one row.
@@ -23,6 +23,11 @@ impl Cell {
             Outcome::TooLong => self.end = Some(format!("over {limit} s")),
             Outcome::Failed(error) => self.end = Some(format!("failed: {}", error.replace(['|', '\n'], " "))),
         }
+    }
+
+    /// Seconds; 0 before the first measurement.
+    pub fn slowest(&self) -> f64 {
+        self.range(|sample| sample.seconds).map_or(0.0, |(_, _, slowest)| slowest)
     }
 
     /// The last measurement, for somebody who waits.
@@ -62,8 +67,8 @@ pub struct Report {
 impl Report {
     pub fn new() -> Self {
         let text = "\
-| what | contender | time | to peer | CPU | upstream CPU | memory | grown by | connections | turns | up | down | besides |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| what | contender | time | to peer | to raw | CPU | CPU to peer | upstream CPU | memory | grown by | connections | turns | up | down | besides |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 "
         .to_owned();
         Self { text, behind: Vec::new() }
@@ -71,10 +76,10 @@ impl Report {
 
     pub fn row(&mut self, row: &Row, mailbox: &Mailbox, cells: &[(Kind, Cell)]) {
         let of = |kind: Kind| cells.iter().find(|(own, _)| *own == kind).map(|(_, cell)| cell);
-        let peer = of(Kind::Peer);
+        let (peer, raw) = (of(Kind::Peer), of(Kind::Raw));
         for (at, (kind, cell)) in cells.iter().enumerate() {
             let title = if at == 0 { &row.title } else { "" };
-            self.line(row, title, *kind, cell, peer, mailbox);
+            self.line(row, title, (*kind, cell), (peer, raw), mailbox);
         }
         if let Some((own, peer)) = of(Kind::Popbridge).zip(peer) {
             self.compare(row, own, peer);
@@ -96,9 +101,8 @@ impl Report {
         &mut self,
         row: &Row,
         title: &str,
-        kind: Kind,
-        cell: &Cell,
-        peer: Option<&Cell>,
+        (kind, cell): (Kind, &Cell),
+        (peer, raw): (Option<&Cell>, Option<&Cell>),
         mailbox: &Mailbox,
     ) {
         let seconds = cell.range(|sample| sample.seconds);
@@ -110,11 +114,13 @@ impl Report {
             (None, Some((_, median, _))) => time(median),
             (None, None) => "–".to_owned(),
         };
-        let ratio = seconds.zip(peer.and_then(|peer| peer.median(|sample| sample.seconds)));
-        let ratio = show(ratio.map(|((_, own, _), peer)| own / peer), |ratio| match ratio {
-            small if small < 0.1 => format!("{small:.3}"),
-            _ => format!("{ratio:.2}"),
-        });
+        let ratio = |other: Option<&Cell>, value: Value| {
+            let other = other.and_then(|other| other.median(value)).filter(|other| *other > 0.0);
+            show(cell.median(value).zip(other).map(|(own, other)| own / other), |ratio| match ratio {
+                small if small < 0.1 => format!("{small:.3}"),
+                _ => format!("{ratio:.2}"),
+            })
+        };
         let mebi = |kib: f64| format!("{:.1} MB", kib * 1024.0 / 1e6);
         let per_kib = |kib: f64| match row.work {
             Work::Idle { .. } => format!("{:.0} KB a session", kib * 1.024),
@@ -124,8 +130,10 @@ impl Report {
             title.to_owned(),
             kind.name().to_owned(),
             time,
-            ratio,
+            ratio(peer, |sample| sample.seconds),
+            ratio(raw, |sample| sample.seconds),
             show(cell.median(|sample| sample.cpu), self::time),
+            ratio(peer, |sample| sample.cpu),
             show(cell.median(|sample| sample.upstream_cpu), self::time),
             show(cell.median(|sample| sample.memory), mebi),
             show(cell.median(|sample| sample.growth), per_kib),
@@ -146,7 +154,7 @@ impl Report {
             return;
         }
         // Processor time is counted in steps of 10 ms; less than some of them says nothing.
-        let many = matches!(row.work, Work::Poll { .. } | Work::Pollers);
+        let many = matches!(row.work, Work::Poll { .. } | Work::Pollers { .. });
         let cpu = if many { 0.002 } else { 0.03 };
         let values: [(&str, f64, Value); 8] = [
             ("time", 0.0, |sample| sample.seconds),
@@ -170,24 +178,38 @@ impl Report {
 
 fn besides(row: &Row, cell: &Cell, mailbox: &Mailbox) -> Vec<String> {
     let mut notes = Vec::new();
-    let seconds = cell.median(|sample| sample.seconds);
-    match (row.work, seconds) {
-        (Work::Retrieve { .. }, Some(seconds)) => {
-            notes.push(format!("{:.1} MB/s", mailbox.octets() as f64 / 1e6 / seconds));
-            if let Some(first) = cell.median(|sample| sample.first_octet) {
-                notes.push(format!("first octet {}", time(first)));
-            }
+    let Some(seconds) = cell.median(|sample| sample.seconds) else { return notes };
+    let cpu = cell.median(|sample| sample.cpu);
+    if let Work::Retrieve { .. } | Work::Fetchmail { .. } = row.work {
+        notes.push(format!("{:.1} MB/s", mailbox.octets() as f64 / 1e6 / seconds));
+    }
+    if let Some(first) = cell.median(|sample| sample.first_octet).filter(|_| row.work != Work::Headers) {
+        notes.push(format!("first octet {}", time(first)));
+    }
+    match (row.work, cpu) {
+        (Work::Retrieve { .. }, Some(cpu)) if row.mail == Mail::Big => {
+            notes.push(format!("CPU {} a GB", time(cpu * 1e9 / mailbox.octets() as f64)));
         }
-        (Work::Pollers, Some(seconds)) => {
-            notes.push(format!("{:.0} sessions/s", mailbox.users.len() as f64 / seconds));
+        (Work::Retrieve { .. } | Work::Headers | Work::Fetchmail { .. }, Some(cpu)) => {
+            notes.push(format!("CPU {:.0} µs a message", cpu * 1e6 / mailbox.len() as f64));
+        }
+        (Work::Pollers { .. }, _) => {
+            notes.push(format!("{:.0} sessions/s", row.work.sessions() as f64 / seconds));
+            notes.push(format!("clients' CPU {}", show(cell.median(|sample| sample.own_cpu), time)));
         }
         _ => {}
+    }
+    if matches!(row.work, Work::Listing | Work::Poll { .. }) && !row.delay.is_zero() {
+        notes.push(format!("{:.1} round trips", seconds / (2.0 * row.delay.as_secs_f64())));
     }
     if let Some(binary) = cell.median(|sample| sample.binary) {
         notes.push(format!("{} installed", octets(binary)));
     }
     if let Some(afterwards) = cell.median(|sample| sample.afterwards).filter(|seconds| *seconds >= 0.1) {
         notes.push(format!("link busy {} behind the end", time(afterwards)));
+    }
+    if let Some(behind) = cell.median(|sample| sample.down_behind).filter(|behind| *behind >= 1e3) {
+        notes.push(format!("{} down behind the end", octets(behind)));
     }
     notes
 }

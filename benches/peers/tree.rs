@@ -17,11 +17,16 @@ const INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy)]
 pub struct Tree(pub u32);
 
+/// Seconds of user and system time of this process alone, its children left out.
+pub fn own_cpu_seconds() -> f64 {
+    let own = Member::of(std::process::id());
+    own.map_or(0.0, |own| own.alone)
+}
+
 impl Tree {
     /// Seconds of user and system time, of those as well that have ended and were waited for.
     pub fn cpu_seconds(self) -> f64 {
-        let ticks: u64 = self.members().iter().map(|member| member.ticks).sum();
-        ticks as f64 / TICKS_PER_SECOND
+        self.members().iter().map(|member| member.alone + member.ended).sum()
     }
 
     /// Proportional set size in KiB: what processes share is counted once.
@@ -53,7 +58,9 @@ impl Tree {
 struct Member {
     pid: u32,
     parent: u32,
-    ticks: u64,
+    /// Seconds of its own, and of its children that have ended.
+    alone: f64,
+    ended: f64,
 }
 
 impl Member {
@@ -62,10 +69,19 @@ impl Member {
         // The name in parentheses may hold anything, so count from its end.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-        // utime, stime, cutime, cstime: proc_pid_stat(5), fields 14 to 17.
-        let ticks = number(11)? + number(12)? + number(13)? + number(14)?;
-        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, ticks })
+        // utime, stime, cutime, cstime, num_threads: proc_pid_stat(5), fields 14 to 17 and 20.
+        let seconds = |ticks: u64| ticks as f64 / TICKS_PER_SECOND;
+        let (alone, ended) = (number(11)? + number(12)?, number(13)? + number(14)?);
+        // A mail server's many processes may all have less than a tick.
+        let exact = if number(17)? == 1 { nanoseconds(pid) } else { None };
+        let alone = exact.map_or(seconds(alone), |exact| exact as f64 / 1e9);
+        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, alone, ended: seconds(ended) })
     }
+}
+
+/// Processor time of a process with one thread, if the kernel tells.
+fn nanoseconds(pid: u32) -> Option<u64> {
+    fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?.split(' ').next()?.parse().ok()
 }
 
 fn pss_kib(pid: u32) -> Option<u64> {

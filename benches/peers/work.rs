@@ -8,10 +8,12 @@ use anyhow::Result;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::contender::Kind;
+use crate::contender::{Kind, Running};
+use crate::fetchmail;
 use crate::mailbox::Mailbox;
 use crate::pop3::{Command, Pop3};
 use crate::raw::Raw;
+use crate::relay::Traffic;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -23,17 +25,32 @@ pub enum Work {
     Listing,
     /// So many sessions one after another, each with STAT and UIDL alone.
     Poll { times: usize },
-    /// The same for all users of the mailbox at once.
-    Pollers,
-    /// So many sessions that have logged in and say nothing more.
-    Idle { sessions: usize },
+    /// The same for so many users at once.
+    Pollers { users: usize, times: usize },
+    /// fetchmail takes everything, and deletes it unless it is to be kept.
+    Fetchmail { keep: bool },
+    /// So many sessions that have logged in and say nothing more: of popbridge, of the others.
+    Idle { sessions: usize, others: usize },
     /// The process starts.
     Start,
+}
+
+impl Work {
+    /// How many sessions that is.
+    pub fn sessions(self) -> usize {
+        match self {
+            Self::Poll { times } => times,
+            Self::Pollers { users, times } => users * times,
+            _ => 1,
+        }
+    }
 }
 
 /// When it was done.
 pub struct Done {
     pub time: Duration,
+    /// What the link had carried then.
+    pub traffic: Traffic,
     /// From the first RETR to the first octet of its message.
     pub first_octet: Option<Duration>,
 }
@@ -67,10 +84,12 @@ pub async fn warm_up(
     Ok(())
 }
 
-pub async fn run(work: Work, kind: Kind, address: SocketAddr, mailbox: &Arc<Mailbox>) -> Result<Done> {
+pub async fn run(work: Work, kind: Kind, running: &Running, mailbox: &Arc<Mailbox>) -> Result<Done> {
+    let address = running.address();
     let start = Instant::now();
     let user = mailbox.users[0].as_str();
     let mut first_octet = None;
+    let now = || (Instant::now(), running.traffic());
     let mut end = None;
     match (work, kind) {
         (Work::Retrieve { .. } | Work::Headers, Kind::Raw) => {
@@ -97,13 +116,13 @@ pub async fn run(work: Work, kind: Kind, address: SocketAddr, mailbox: &Arc<Mail
         (Work::Listing, Kind::Raw) => {
             let mut raw = Raw::login(address, user).await?;
             raw.sizes(&mailbox.sizes).await?;
-            end = Some(Instant::now());
+            end = Some(now());
             raw.logout().await?;
         }
         (Work::Listing, _) => {
             let mut pop3 = Pop3::login(address, user).await?;
             pop3.list(&mailbox.sizes).await?;
-            end = Some(Instant::now());
+            end = Some(now());
             pop3.quit().await?;
         }
         (Work::Poll { times }, _) => {
@@ -111,25 +130,32 @@ pub async fn run(work: Work, kind: Kind, address: SocketAddr, mailbox: &Arc<Mail
                 poll(kind, address, user, mailbox.len()).await?;
             }
         }
-        (Work::Pollers, _) => {
-            let together = Arc::new(Barrier::new(mailbox.users.len()));
+        (Work::Pollers { users, times }, _) => {
+            let together = Arc::new(Barrier::new(users));
             let mut polls = JoinSet::new();
-            for user in &mailbox.users {
+            for user in &mailbox.users[..users] {
                 let (user, together, count) = (user.clone(), Arc::clone(&together), mailbox.len());
                 polls.spawn(async move {
                     together.wait().await;
-                    poll(kind, address, &user, count).await
+                    for _ in 0..times {
+                        poll(kind, address, &user, count).await?;
+                    }
+                    anyhow::Ok(())
                 });
             }
             while let Some(poll) = polls.join_next().await {
                 poll??;
             }
         }
+        (Work::Fetchmail { keep }, _) => {
+            let time = fetchmail::run(address, user, keep, mailbox).await?;
+            end = Some((start + time, running.traffic()));
+        }
         // They have no work of this kind.
         (Work::Idle { .. } | Work::Start, _) => {}
     }
-    let time = end.unwrap_or_else(Instant::now) - start;
-    Ok(Done { time, first_octet })
+    let (end, traffic) = end.unwrap_or_else(now);
+    Ok(Done { time: end - start, traffic, first_octet })
 }
 
 async fn poll(kind: Kind, address: SocketAddr, user: &str, count: usize) -> Result<()> {
@@ -143,11 +169,9 @@ async fn poll(kind: Kind, address: SocketAddr, user: &str, count: usize) -> Resu
 }
 
 /// Sessions that have logged in and listed; they last as long as the value.
-///
-/// The first user is left out: that one has logged in before.
-pub async fn open_idle(sessions: usize, address: SocketAddr, mailbox: &Arc<Mailbox>) -> Result<Vec<Pop3>> {
+pub async fn open_idle(users: &[String], address: SocketAddr, mailbox: &Mailbox) -> Result<Vec<Pop3>> {
     let mut open = Vec::new();
-    for user in mailbox.users.iter().skip(1).take(sessions) {
+    for user in users {
         let mut pop3 = Pop3::login(address, user).await?;
         pop3.list(&mailbox.sizes).await?;
         open.push(pop3);

@@ -37,8 +37,10 @@ impl Costs {
 impl Bridge {
     /// With its state in `folder`; a profile is written to `callgrind` when it ends.
     pub fn start(binary: &Path, folder: &Path, upstream: SocketAddr, callgrind: Option<&Path>) -> Self {
-        let settings =
-            Settings::new(format!("imap://{upstream}")).with("maildrop", "on_retrieve = \"leave\"");
+        // The end of a session is seen by the end of its connection.
+        let settings = Settings::new(format!("imap://{upstream}"))
+            .with("maildrop", "on_retrieve = \"leave\"")
+            .with("upstream.home", "keep_alive = \"0s\"");
         let file = folder.join("popbridge.toml");
         fs::write(&file, settings.text(folder)).expect("a file is written");
         let mut command = match callgrind {
