@@ -217,7 +217,69 @@ async fn one_connection_serves_the_right_password_behind_a_wrong_one() {
     let refused = answer(&bridge, "alice", "wrong").await;
     assert!(refused.starts_with("-ERR [AUTH]"), "{refused}");
     assert_eq!(poll(&bridge, "alice").await, 0);
-    assert_eq!(sim.logins(), 2, "the connection had to go for the question");
+    assert_eq!(sim.logins(), 1, "who has no password does not take the connection");
+}
+
+#[tokio::test]
+async fn strangers_keep_nobody_out() {
+    let (sim, bridge) = alice("connections_per_account = 1").await;
+    // A server takes its time to refuse.
+    sim.fault_times(Place::Login, Fault::Delay(Duration::from_secs(2)), 20);
+    let strangers: Vec<_> = (0..20)
+        .map(|number| {
+            let address = bridge.address();
+            tokio::spawn(async move {
+                let mut client = Pop3::connect(address).await;
+                client.ok("USER alice").await;
+                client.err(&format!("PASS wrong{number}")).await
+            })
+        })
+        .collect();
+    until("their questions", || sim.faults_left() == 0).await;
+    let started = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(poll(&bridge, "alice").await, 0);
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(sim.logins(), 1);
+    for stranger in strangers {
+        let refused = stranger.await.expect("no panic");
+        assert!(refused.starts_with("-ERR [AUTH]"), "{refused}");
+    }
+}
+
+/// With its password changed meanwhile, so that no living connection proves the new one.
+#[tokio::test]
+async fn a_silent_session_gives_its_only_connection() {
+    let sim = sim(Persona::Dovecot).await;
+    let settings = settings(&sim)
+        .with("upstream.home", "connections_per_account = 1")
+        .with("limits", "preempt_after = \"200ms\"");
+    let bridge = Local::start(&settings).await;
+    let mut silent = Pop3::connect(bridge.address()).await;
+    silent.login("alice").await;
+    sim.set_password("alice", "changed");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let answer = answer(&bridge, "alice", "changed").await;
+    assert!(answer.starts_with("+OK"), "{answer}");
+    assert_eq!(silent.rest().await, b"");
+}
+
+#[tokio::test]
+async fn learning_gives_way() {
+    let sim = sim(Persona::Dovecot).await;
+    sim.append("alice", "INBOX", b"Subject: one\r\n\r\none\r\n", &[]);
+    let settings = settings(&sim).with("upstream.home", "connections_per_account = 1");
+    let bridge = Local::start(&settings).await;
+    // The second FETCH asks for what messages are recognised by.
+    sim.fault(Place::Fetch(2), Fault::Delay(Duration::from_secs(10)));
+    let mut client = Pop3::connect(bridge.address()).await;
+    client.login("alice").await;
+    client.quit().await;
+    until("learning", || sim.faults_left() == 0).await;
+    let started = Instant::now();
+    poll(&bridge, "alice").await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use super::error::Error;
 use super::fetch::Singly;
 use crate::ids::UidValidity;
 use crate::upstream::{
-    self, Access, Capabilities, Extra, Flight, FolderName, Imap, Known, Mailbox, Pool, Scanned, Slot, Watched,
+    self, Access, Admission, Capabilities, Extra, Flight, FolderName, Imap, Known, Mailbox, Pool, Scanned,
+    Slot, Watched,
 };
 
 /// Up to here it is cheaper to read what is left than to connect again.
@@ -53,7 +54,13 @@ impl Selected {
 impl Link {
     /// A connection that is logged in, new or one that waited; nothing is selected yet.
     pub async fn open(pool: &Pool, account: Account) -> Result<Self, Error> {
-        let (slot, imap) = pool.open(&account.connector, &account.username, &account.password).await?;
+        let admission = admit(pool, &account).await?;
+        Self::admitted(admission, account).await
+    }
+
+    /// The same for credentials that are proven.
+    pub async fn admitted(admission: Admission, account: Account) -> Result<Self, Error> {
+        let (slot, imap) = admission.seat(&account.connector, &account.password).await?;
         let patience = account.connector.upstream().recovery;
         Ok(Self {
             account,
@@ -71,6 +78,18 @@ impl Link {
     /// The same for work that can as well be done another time: no pause is waited for.
     pub async fn open_impatient(pool: &Pool, account: Account) -> Result<Self, Error> {
         Ok(Self { patience: Duration::ZERO, ..Self::open(pool, account).await? })
+    }
+
+    /// Gives back the memory that the connection can do without until it is used.
+    pub fn rest(&mut self) {
+        if let Some(Ok(wire)) = self.imap.as_mut().map(Imap::wire) {
+            wire.rest();
+        }
+    }
+
+    /// Resolves when another session of the account waits for a connection.
+    pub fn wanted(&self) -> impl Future<Output = ()> + use<> {
+        self.slot.wanted()
     }
 
     /// Whether the connection has waited, so that nobody knows if it is still alive.
@@ -208,8 +227,8 @@ impl Link {
                 Err(upstream::Error::Refused { status, .. }) if status.throttles().is_some() => {}
                 Err(_) => {
                     self.drop_connection();
-                    let Account { connector, username, password, .. } = &self.account;
-                    self.imap = Some(self.slot.log_in(connector, username, password).await?);
+                    let Account { connector, password, .. } = &self.account;
+                    self.imap = Some(self.slot.log_in(connector, password).await?);
                 }
             }
         }
@@ -295,4 +314,9 @@ async fn usable(imap: &mut Imap, paused: bool) -> upstream::Result<()> {
     }
     imap.wake().await?;
     imap.wire()?.check_idle()
+}
+
+/// Finds out whether an account's password is right.
+pub async fn admit(pool: &Pool, account: &Account) -> Result<Admission, Error> {
+    Ok(pool.admit(&account.connector, &account.username, &account.password).await?)
 }

@@ -118,21 +118,18 @@ impl Maildrops {
         let started = Instant::now();
         let login = account.login.clone();
         let upstream = account.connector.upstream().name.clone();
-        let exclusive = settings.lock == config::Lock::Exclusive;
-        let lock = || self.locks.acquire(&upstream, &login, activity.clone());
-        let mut held = None;
-        // A password that is proven needs no connection to be told that the maildrop is in use.
-        if exclusive && self.pool.proves(&account.connector, &account.username, &account.password) {
-            held = Some(lock().await.ok_or(Error::InUse)?);
-        }
-        let mut link = Link::open(&self.pool, account).await?;
-        if exclusive && held.is_none() {
-            held = lock().await;
-            if held.is_none() {
-                link.close().await;
-                return Err(Error::InUse);
-            }
-        }
+        let admission = link::admit(&self.pool, &account).await?;
+        let held = match settings.lock {
+            config::Lock::Exclusive => match self.locks.acquire(&upstream, &login, activity).await {
+                Some(held) => Some(held),
+                None => {
+                    admission.decline().await;
+                    return Err(Error::InUse);
+                }
+            },
+            config::Lock::Shared => None,
+        };
+        let mut link = Link::admitted(admission, account).await?;
         let begun = tokio::time::Instant::now();
         let frozen = loop {
             match self.freeze(&mut link, &settings).await {
@@ -142,6 +139,7 @@ impl Maildrops {
         };
         match frozen {
             Ok((plan, folders, listing)) => {
+                link.rest();
                 tracing::debug!(%login, messages = listing.count(), elapsed = ?started.elapsed(), "maildrop open");
                 let Self { store, turns, vault, targets, .. } = self.clone();
                 let window = Window::new(settings.read_ahead.octets());
@@ -341,8 +339,8 @@ impl Maildrop {
 pub struct Closing(Maildrop);
 
 impl Closing {
-    /// Frees the lock, learns what messages can be recognised by unless `hurry` resolves, then
-    /// lets the connection wait for the next session.
+    /// Frees the lock, learns what messages can be recognised by unless `hurry` resolves or another
+    /// session waits for the connection, then lets it wait for the next one.
     pub async fn finish(self, hurry: impl Future<Output = ()>) {
         let Self(mut maildrop) = self;
         drop(maildrop.lock.take());
@@ -350,6 +348,7 @@ impl Closing {
         if maildrop.link.is_slowed() {
             return maildrop.link.close().await;
         }
+        let wanted = maildrop.link.wanted();
         tokio::select! {
             learnt = timeout(LEARN_TIME, maildrop.learn()) => {
                 if let Ok(Err(error)) = learnt {
@@ -357,6 +356,7 @@ impl Closing {
                 }
             }
             () = hurry => {}
+            () = wanted => {}
         }
         maildrop.watch().await;
         maildrop.link.close().await;

@@ -47,7 +47,7 @@ pub use known::Known;
 pub use listing::{Access, Mailbox, Scanned, Told, scan, select};
 pub use look::{deleted_uids, live_uids};
 pub use pace::jittered;
-pub use pool::{Pool, Slot};
+pub use pool::{Admission, Pool, Slot};
 pub use proof::NoRandom;
 pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};
 pub use response::{Capabilities, Code, Outcome, Status};

@@ -36,6 +36,7 @@ struct Shared {
     most_kept: usize,
     seats: Mutex<Seats>,
     freed: Notify,
+    wanted: Notify,
     pace: Pace,
 }
 
@@ -43,7 +44,18 @@ struct Shared {
 pub struct Slot {
     pool: Pool,
     owner: Owner,
+    proof: Proof,
     id: u64,
+}
+
+/// Credentials that are good: a connection that lives proves them, or a login just now.
+///
+/// It has no place yet. Who has no password must not take one, nor the connection that waits in it.
+pub struct Admission {
+    pool: Pool,
+    owner: Owner,
+    proof: Proof,
+    login: Option<(Imap, Instant)>,
 }
 
 impl Pool {
@@ -54,34 +66,23 @@ impl Pool {
             most_kept,
             seats: Mutex::default(),
             freed: Notify::new(),
+            wanted: Notify::new(),
             pace: Pace::default(),
         })))
     }
 
-    /// A connection that is logged in: one that waited, or a new one. What has waited may be dead
-    /// ([`Imap::is_resting`]). An account that is to pause gets neither.
-    pub async fn open(
-        &self,
-        connector: &Connector,
-        username: &str,
-        password: &Secret,
-    ) -> Result<(Slot, Imap)> {
+    /// Proves credentials: by a connection that lives, else by a login. An account that is to
+    /// pause is refused.
+    pub async fn admit(&self, connector: &Connector, username: &str, password: &Secret) -> Result<Admission> {
         let owner = (connector.upstream().name.clone(), username.to_owned());
         self.0.pace.obey(&owner, Duration::ZERO).await?;
-        let (mut slot, keeper) = self.take(connector, username, password).await?;
-        if let Some(keeper) = keeper
-            && let Some(imap) = keeper.recall().await
-        {
-            return Ok((slot, imap));
-        }
-        let imap = slot.log_in(connector, username, password).await?;
-        Ok((slot, imap))
-    }
-
-    /// Whether a connection that lives was logged in with these credentials.
-    pub fn proves(&self, connector: &Connector, username: &str, password: &Secret) -> bool {
-        let (owner, proof) = self.claim(connector, username, password);
-        self.seats().prove(&owner, &proof)
+        let proof = self.0.prover.proof(&owner.0, username, password);
+        let login = if self.seats().prove(&owner, &proof) {
+            None
+        } else {
+            Some((self.log_in(&owner, &proof, connector, password).await?, Instant::now()))
+        };
+        Ok(Admission { pool: self.clone(), owner, proof, login })
     }
 
     /// Whether the account's server is to be left alone for now.
@@ -94,20 +95,20 @@ impl Pool {
         self.seats().in_use()
     }
 
+    /// A place of the account, when there is one, and what waits in it.
     async fn take(
         &self,
+        owner: &Owner,
+        proof: &Proof,
         connector: &Connector,
-        username: &str,
-        password: &Secret,
     ) -> Result<(Slot, Option<Keeper>)> {
-        let (owner, proof) = self.claim(connector, username, password);
         let most = connector.upstream().connections_per_account;
         let until = Instant::now() + PATIENCE.min(connector.upstream().timeout);
         loop {
             // Asked for before the table is looked at, or a place freed in between would be missed.
             let freed = self.0.freed.notified();
-            let found = self.seats().take(&owner, &proof, most);
-            let slot = |id| Slot { pool: self.clone(), owner: owner.clone(), id };
+            let found = self.seats().take(owner, proof, most);
+            let slot = |id| Slot { pool: self.clone(), owner: owner.clone(), proof: proof.clone(), id };
             match found {
                 Found::Waiting(id, keeper) => return Ok((slot(id), Some(keeper))),
                 Found::Free(id) => return Ok((slot(id), None)),
@@ -118,8 +119,54 @@ impl Pool {
                 }
                 Found::None => {}
             }
+            self.seats().want(owner);
+            self.0.wanted.notify_waiters();
             if timeout_at(until, freed).await.is_err() {
                 return Err(Error::Crowded { most });
+            }
+        }
+    }
+
+    /// A new connection. If the server has too many of ours, one that only waits makes room.
+    async fn log_in(
+        &self,
+        owner: &Owner,
+        proof: &Proof,
+        connector: &Connector,
+        password: &Secret,
+    ) -> Result<Imap> {
+        let mut result = self.try_log_in(owner, connector, password).await;
+        if let Err(error) = &result
+            && refuses_connections(error)
+            && self.relieve(&owner.0).await
+        {
+            tracing::debug!(upstream = %owner.0, %error, "a connection that waited has made room");
+            result = self.try_log_in(owner, connector, password).await;
+        }
+        let taken = match &result {
+            Ok(imap) => Some(connection_limits(imap.capabilities())),
+            Err(Error::Login(status)) if status.rejects_credentials() => None,
+            Err(_) => return result,
+        };
+        let keepers = self.seats().judged(owner, proof, taken);
+        dismiss_all(keepers).await;
+        result
+    }
+
+    async fn try_log_in(&self, owner: &Owner, connector: &Connector, password: &Secret) -> Result<Imap> {
+        let pace = &self.0.pace;
+        let opened = Imap::open(connector).await;
+        // Said before it knew whom it speaks with.
+        if let Some(throttle) = opened.as_ref().err().and_then(Error::throttle) {
+            pace.heard(owner, throttle);
+        }
+        let mut imap = opened?;
+        imap.wire()?.pacer = Pacer::new(pace, owner);
+        match imap.login(&owner.1, password).await {
+            Ok(()) => Ok(imap),
+            Err(error) => {
+                imap.logout().await;
+                Err(error)
             }
         }
     }
@@ -132,16 +179,14 @@ impl Pool {
 
     /// Makes room at an upstream that may have too many connections; false if none waited there.
     async fn relieve(&self, upstream: &str) -> bool {
-        let keepers = self.seats().dismiss(Some(upstream));
-        let any = !keepers.is_empty();
-        dismiss_all(keepers).await;
-        any
-    }
-
-    fn claim(&self, connector: &Connector, username: &str, password: &Secret) -> (Owner, Proof) {
-        let upstream = &connector.upstream().name;
-        let proof = self.0.prover.proof(upstream, username, password);
-        ((upstream.clone(), username.to_owned()), proof)
+        let keeper = self.seats().dismiss_one(upstream);
+        match keeper {
+            Some(keeper) => {
+                keeper.dismiss().await;
+                true
+            }
+            None => false,
+        }
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
@@ -154,42 +199,67 @@ impl Pool {
     }
 }
 
-impl Slot {
-    /// A new connection in this place. If the server has too many of ours, those that only wait
-    /// make room.
-    pub async fn log_in(&mut self, connector: &Connector, username: &str, password: &Secret) -> Result<Imap> {
-        let mut result = self.try_log_in(connector, username, password).await;
-        if let Err(error) = &result
-            && refuses_connections(error)
-            && self.pool.relieve(&self.owner.0).await
-        {
-            tracing::debug!(upstream = %self.owner.0, %error, "connections that waited have made room");
-            result = self.try_log_in(connector, username, password).await;
-        }
-        let taken = match &result {
-            Ok(imap) => Some(connection_limits(imap.capabilities())),
-            Err(Error::Login(status)) if status.rejects_credentials() => None,
-            Err(_) => return result,
+impl Admission {
+    /// A place for it, and its connection: one that waited, or a new one. What has waited may be
+    /// dead ([`Imap::is_resting`]).
+    pub async fn seat(self, connector: &Connector, password: &Secret) -> Result<(Slot, Imap)> {
+        let Self { pool, owner, proof, login } = self;
+        let taken = pool.take(&owner, &proof, connector).await;
+        let (imap, proven) = match login {
+            None => {
+                let (slot, keeper) = taken?;
+                if let Some(keeper) = keeper
+                    && let Some(imap) = keeper.recall().await
+                {
+                    return Ok((slot, imap));
+                }
+                let imap = slot.log_in(connector, password).await?;
+                return Ok((slot, imap));
+            }
+            Some(login) => login,
         };
-        let keepers = self.pool.seats().judged(&self.owner, self.id, taken);
-        dismiss_all(keepers).await;
-        result
-    }
-
-    async fn try_log_in(&self, connector: &Connector, username: &str, password: &Secret) -> Result<Imap> {
-        let pace = &self.pool.0.pace;
-        let opened = Imap::open(connector).await;
-        // Said before it knew whom it speaks with.
-        if let Some(throttle) = opened.as_ref().err().and_then(Error::throttle) {
-            pace.heard(&self.owner, throttle);
-        }
-        let mut imap = opened?;
-        imap.wire()?.pacer = Pacer::new(pace, &self.owner);
-        match imap.login(username, password).await {
-            Ok(()) => Ok(imap),
+        match taken {
+            Ok((slot, keeper)) => {
+                pool.seats().proved(&owner, slot.id, proven);
+                if let Some(keeper) = keeper {
+                    keeper.dismiss().await;
+                }
+                Ok((slot, imap))
+            }
             Err(error) => {
                 imap.logout().await;
                 Err(error)
+            }
+        }
+    }
+
+    /// It is not made use of.
+    pub async fn decline(self) {
+        if let Some((imap, _)) = self.login {
+            imap.logout().await;
+        }
+    }
+}
+
+impl Slot {
+    /// A new connection in this place.
+    pub async fn log_in(&self, connector: &Connector, password: &Secret) -> Result<Imap> {
+        let Self { pool, owner, proof, id } = self;
+        let imap = pool.log_in(owner, proof, connector, password).await?;
+        pool.seats().proved(owner, *id, Instant::now());
+        Ok(imap)
+    }
+
+    /// Resolves when another session of the account waits for a place.
+    pub fn wanted(&self) -> impl Future<Output = ()> + use<> {
+        let (pool, owner) = (self.pool.clone(), self.owner.clone());
+        async move {
+            loop {
+                let wanted = pool.0.wanted.notified();
+                if pool.seats().is_wanted(&owner) {
+                    return;
+                }
+                wanted.await;
             }
         }
     }
@@ -225,7 +295,7 @@ impl Slot {
 
     /// The connection waits in this place, unless it must not.
     fn wait(&self, imap: Imap, until: Instant) -> Option<Keeper> {
-        let Self { pool, owner, id } = self;
+        let Self { pool, owner, id, .. } = self;
         let pause = self.pause().unwrap_or_default();
         let unwanted = {
             // Held until the keeper has its place: it might end at once.

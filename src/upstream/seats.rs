@@ -1,6 +1,6 @@
 //! Which connections each account has: in use, or waiting for a session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
 
@@ -16,6 +16,8 @@ pub type Owner = (String, String);
 pub struct Seats {
     accounts: HashMap<Owner, Vec<Seat>>,
     next_id: u64,
+    /// Accounts of which a session waits for a seat.
+    wanted: HashSet<Owner>,
     /// What the upstreams bear, as far as they have shown who they are.
     limits: HashMap<String, ConnectionLimits>,
     closed: bool,
@@ -69,8 +71,19 @@ impl Seats {
         Found::None
     }
 
+    /// A session of this account waits for a seat, until one is given up.
+    pub fn want(&mut self, owner: &Owner) {
+        self.wanted.insert(owner.clone());
+    }
+
+    /// Whether a session of this account waits for a seat.
+    pub fn is_wanted(&self, owner: &Owner) -> bool {
+        self.wanted.contains(owner)
+    }
+
     /// Gives up a seat that a session has, or else one that has a connection waiting.
     pub fn free(&mut self, owner: &Owner, id: u64, waiting: bool) {
+        self.wanted.remove(owner);
         if let Some(seats) = self.accounts.get_mut(owner) {
             seats.retain(|seat| seat.id != id || seat.keeper.is_some() != waiting);
             if seats.is_empty() {
@@ -79,18 +92,12 @@ impl Seats {
         }
     }
 
-    /// A login in this seat succeeded, or its password was refused. What was logged in with another
+    /// A login with this proof was `taken`, or its password refused. What was logged in with another
     /// one, or with one that is no longer right, is of the past: it is in doubt, and what of it
     /// waits is to be dismissed.
-    pub fn judged(&mut self, owner: &Owner, id: u64, taken: Option<ConnectionLimits>) -> Vec<Keeper> {
-        let seats = self.accounts.get_mut(owner).map(Vec::as_mut_slice).unwrap_or_default();
-        let Some(proof) = seats.iter().find(|seat| seat.id == id).map(|seat| seat.proof.clone()) else {
-            return Vec::new();
-        };
-        for seat in seats {
-            if seat.id == id {
-                seat.proven = taken.map(|_| Instant::now());
-            } else if (seat.proof == proof) == taken.is_none() {
+    pub fn judged(&mut self, owner: &Owner, proof: &Proof, taken: Option<ConnectionLimits>) -> Vec<Keeper> {
+        for seat in self.accounts.get_mut(owner).into_iter().flatten() {
+            if (seat.proof == *proof) == taken.is_none() {
                 seat.proven = None;
             }
         }
@@ -98,6 +105,14 @@ impl Seats {
             self.limits.insert(owner.0.clone(), limits);
         }
         self.dismissed(|of, seat| of == owner && seat.proven.is_none())
+    }
+
+    /// This seat's connection was logged in at that time.
+    pub fn proved(&mut self, owner: &Owner, id: u64, at: Instant) {
+        let mut seats = self.accounts.get_mut(owner).into_iter().flatten();
+        if let Some(seat) = seats.find(|seat| seat.id == id) {
+            seat.proven = Some(at);
+        }
     }
 
     /// Whether a connection that lives was logged in like this.
@@ -130,21 +145,25 @@ impl Seats {
         match seats.find(|seat| seat.id == id && seat.proven.is_some() && room) {
             Some(seat) => {
                 seat.keeper = Some(keeper);
+                self.wanted.remove(owner);
                 None
             }
             None => Some(keeper),
         }
     }
 
-    /// All that wait, or those at one upstream.
-    pub fn dismiss(&mut self, upstream: Option<&str>) -> Vec<Keeper> {
-        self.dismissed(|owner, _| upstream.is_none_or(|name| owner.0 == name))
+    /// One that waits at this upstream.
+    pub fn dismiss_one(&mut self, upstream: &str) -> Option<Keeper> {
+        let mut seats =
+            self.accounts.iter().filter(|(owner, _)| owner.0 == upstream).flat_map(|(_, seats)| seats);
+        let id = seats.find(|seat| seat.keeper.is_some())?.id;
+        self.dismissed(|_, seat| seat.id == id).pop()
     }
 
     /// All that wait; none will any more.
     pub fn close(&mut self) -> Vec<Keeper> {
         self.closed = true;
-        self.dismiss(None)
+        self.dismissed(|_, _| true)
     }
 
     /// Connections that sessions use.
