@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::account::{Account, Place};
 use super::ahead;
+use super::beginning::Beginning;
 use super::error::Error;
 use super::reader::Part;
 use crate::ids::{Uid, UidValidity};
@@ -19,6 +20,9 @@ pub const DRAIN: u64 = 256 * 1024;
 
 /// Commands on their way where each asks for one message: some servers mind many.
 const SINGLE_COMMANDS: usize = 8;
+
+/// A message from its first octet.
+pub const WHOLE: Section = Section::Whole { from: 0 };
 
 /// How long what is on its way is waited for before a goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -34,6 +38,9 @@ pub struct Link {
     imap: Option<Imap>,
     selected: Option<Selected>,
     flight: Option<(Place, Flight)>,
+    beginning: Beginning,
+    /// Octets of the message that goes on, ahead of what the flight has.
+    resumed: Option<Vec<u8>>,
     singly: Singly,
     /// Messages were asked for in vain since this was last looked at.
     lost: bool,
@@ -85,6 +92,8 @@ impl Link {
             imap: Some(imap),
             selected: None,
             flight: None,
+            beginning: Beginning::default(),
+            resumed: None,
             singly: Singly::No,
             lost: false,
         })
@@ -238,6 +247,7 @@ impl Link {
     /// Lets go of a connection that is of no more use.
     pub fn drop_connection(&mut self) {
         self.lost |= self.flight.take().is_some_and(|(_, flight)| flight.is_expecting());
+        self.end_pause();
         self.imap = None;
         self.selected = None;
     }
@@ -251,10 +261,9 @@ impl Link {
     /// message is gone.
     pub async fn fetch(&mut self, place: &Place, wanted: &Wanted) -> Result<bool, Error> {
         let Wanted { request: Request { uid, .. }, section, .. } = *wanted;
-        let on_its_way = self
-            .flight
-            .as_ref()
-            .is_some_and(|(at, flight)| at == place && flight.section() == section && flight.expects(uid));
+        self.resumed = self.beginning.resume(place, uid).filter(|_| section == WHOLE);
+        let resumes = self.resumed.is_some();
+        let on_its_way = resumes || self.expects(place, uid, section);
         if !on_its_way {
             self.imap(place).await?;
             self.flight = Some((place.clone(), Flight::new(section)));
@@ -277,6 +286,9 @@ impl Link {
         if !requests.is_empty() {
             flight.ask(imap, &ahead::groups(&requests, wanted.alone_over, singly)).await?;
         }
+        if resumes {
+            return Ok(true);
+        }
         let last = flight.behind(uid).last().map_or(uid, |request| request.uid);
         let why = match flight.find(imap, uid, DRAIN).await? {
             Found::Body => return Ok(true),
@@ -295,6 +307,38 @@ impl Link {
         Ok(there)
     }
 
+    /// Whether this of a message is on its way.
+    pub fn expects(&self, place: &Place, uid: Uid, section: Section) -> bool {
+        let (at, flight) = match &self.flight {
+            Some((at, flight)) => (at, flight),
+            None => return false,
+        };
+        at == place && flight.section() == section && flight.expects(uid)
+    }
+
+    /// What is kept of the message that was read last.
+    pub fn beginning(&mut self) -> &mut Beginning {
+        &mut self.beginning
+    }
+
+    /// Keeps octets that are handed out.
+    pub fn note_beginning(&mut self, piece: &Piece, skip: usize) {
+        let octets = match (piece, &mut self.imap) {
+            (Piece::Quoted(octets), _) => &octets[..],
+            (Piece::Wire(range), Some(imap)) => match imap.wire() {
+                Ok(wire) => wire.octets(range),
+                Err(_) => return,
+            },
+            (Piece::Wire(_), None) => return,
+        };
+        self.beginning.note(octets.get(skip..).unwrap_or_default());
+    }
+
+    fn end_pause(&mut self) {
+        self.beginning.give_up();
+        self.resumed = None;
+    }
+
     /// The same with a command of its own, and nothing on its way but this.
     pub async fn fetch_alone(&mut self, place: &Place, uid: Uid, section: Section) -> Result<bool, Error> {
         self.imap(place).await?;
@@ -311,6 +355,9 @@ impl Link {
 
     /// The next piece of the message that was found; `None` at its end.
     pub async fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        if let Some(octets) = self.resumed.take().filter(|octets| !octets.is_empty()) {
+            return Ok(Some(Piece::Quoted(octets)));
+        }
         let (flight, imap) = self.reading()?;
         Ok(flight.next(imap).await?)
     }
@@ -329,6 +376,7 @@ impl Link {
 
     /// Ends what is on its way: reads it if it is little, else gives up the connection.
     async fn settle(&mut self) {
+        self.end_pause();
         let Some((_, mut flight)) = self.flight.take() else { return };
         self.lost |= flight.is_expecting();
         if flight.to_come() <= DRAIN

@@ -3,6 +3,7 @@
 
 mod account;
 mod ahead;
+mod beginning;
 mod carry_out;
 mod error;
 mod folder;
@@ -45,11 +46,11 @@ use crate::config;
 use crate::ids::{MessageNumber, Uid};
 use crate::store::Store;
 use crate::upstream::{FolderName, Pool};
-use ahead::{What, Window};
+use ahead::{Aside, What, Window};
 use carry_out::Carried;
-use link::Link;
+use link::{Link, WHOLE};
 use lock::{LockGuard, Turns};
-use reader::{Following, Top};
+use reader::{Following, Keeps, Top};
 use targets::Targets;
 use vault::Vault;
 
@@ -232,6 +233,9 @@ impl Maildrop {
     pub async fn top(&mut self, number: MessageNumber, lines: u32) -> Result<Reader> {
         let entry = self.listing.get(number)?;
         match Top::of(&entry, lines) {
+            Top::All(What::Header) if let Some(aside) = self.window.aside(number.index(), &self.listing) => {
+                self.header_aside(entry, aside).await
+            }
             Top::All(what) => self.start(number, entry, what).await,
             Top::Part { whole } => {
                 self.window.leave();
@@ -242,6 +246,23 @@ impl Maildrop {
         }
     }
 
+    /// The header of a message that is read whole next, or was just now: what is on its way stays
+    /// there, if it can be had otherwise.
+    async fn header_aside(&mut self, entry: Entry, aside: Aside) -> Result<Reader> {
+        let place = &self.folders[entry.folder].place;
+        let (what, keeps) = match aside {
+            Aside::Behind => match self.link.beginning().header(place, entry.uid) {
+                Some(header) => return Ok(Reader::of_memory(place, &entry, header.to_vec())),
+                None => (What::Header, Keeps::Nothing),
+            },
+            Aside::Before if self.link.expects(place, entry.uid, WHOLE) => (What::Whole, Keeps::Rest),
+            Aside::Before => (What::Header, Keeps::Nothing),
+        };
+        let following = Following { requests: Vec::new(), alone_over: self.settings.read_ahead.octets() };
+        let reader = Reader::start(&mut self.link, place, &entry, what, following, keeps).await;
+        self.heed(entry, reader).await
+    }
+
     /// Starts to send this of a message, and asks for what will probably be next.
     async fn start(&mut self, number: MessageNumber, entry: Entry, what: What) -> Result<Reader> {
         if self.link.take_lost() {
@@ -250,7 +271,8 @@ impl Maildrop {
         let requests = self.window.request(what, number.index(), &self.listing);
         let following = Following { requests, alone_over: self.settings.read_ahead.octets() };
         let place = &self.folders[entry.folder].place;
-        let reader = Reader::start(&mut self.link, place, &entry, what, following).await;
+        let keeps = if self.window.headers_behind() { Keeps::Beginning } else { Keeps::Nothing };
+        let reader = Reader::start(&mut self.link, place, &entry, what, following, keeps).await;
         self.heed(entry, reader).await
     }
 
