@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "ahead/aside.rs"]
+mod aside;
 #[path = "ahead/odd.rs"]
 mod odd;
 

@@ -47,12 +47,38 @@ pub struct Window {
     largest: u64,
     /// The client passes over what is as large as this, as far as it has shown.
     too_large: u64,
+    headers_behind: bool,
+}
+
+/// A header that is asked for in a sequence of messages, and leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// Of the message that is the next in line.
+    Before,
+    /// Of the one that was read last.
+    Behind,
 }
 
 impl Window {
     /// With a limit of zero nothing is ever asked for ahead.
     pub fn new(limit: u64) -> Self {
-        Self { limit, size: 1, last: None, largest: 0, too_large: u64::MAX }
+        Self { limit, size: 1, last: None, largest: 0, too_large: u64::MAX, headers_behind: false }
+    }
+
+    /// How a header stands to the messages that are read whole.
+    pub fn aside(&mut self, index: usize, listing: &Listing) -> Option<Aside> {
+        let (_, last) = self.last.filter(|(what, _)| *what == What::Whole)?;
+        if index == last {
+            self.headers_behind = true;
+            return Some(Aside::Behind);
+        }
+        let next = listing.next_from(last + 1).map(|(number, _)| number.index());
+        (next == Some(index)).then_some(Aside::Before)
+    }
+
+    /// Whether the client asks for headers of what it has just read.
+    pub fn headers_behind(&self) -> bool {
+        self.headers_behind
     }
 
     /// What was on its way is lost: ask for less from here on.

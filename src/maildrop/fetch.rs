@@ -2,6 +2,7 @@
 
 use super::account::Place;
 use super::ahead;
+use super::beginning::Beginning;
 use super::error::Error;
 use super::link::{DRAIN, Link};
 use super::reader::Part;
@@ -10,6 +11,9 @@ use crate::upstream::{self, Flight, Found, Imap, Lost, Piece, Request, Section};
 
 /// Commands on their way where each asks for one message: some servers mind many.
 const SINGLE_COMMANDS: usize = 8;
+
+/// A message from its first octet.
+pub const WHOLE: Section = Section::Whole { from: 0 };
 
 /// Whether messages are asked for with one command each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +41,9 @@ impl Link {
     /// message is gone.
     pub async fn fetch(&mut self, place: &Place, wanted: &Wanted) -> Result<bool, Error> {
         let Wanted { request: Request { uid, .. }, section, .. } = *wanted;
-        let on_its_way = self
-            .flight
-            .as_ref()
-            .is_some_and(|(at, flight)| at == place && flight.section() == section && flight.expects(uid));
+        self.resumed = self.beginning.resume(place, uid).filter(|_| section == WHOLE);
+        let resumes = self.resumed.is_some();
+        let on_its_way = resumes || self.expects(place, uid, section);
         if !on_its_way {
             self.imap(place).await?;
             self.flight = Some((place.clone(), Flight::new(section)));
@@ -67,6 +70,9 @@ impl Link {
         if !requests.is_empty() {
             flight.ask(imap, &ahead::groups(&requests, wanted.alone_over, singly)).await?;
         }
+        if resumes {
+            return Ok(true);
+        }
         let last = flight.behind(uid).last().map_or(uid, |request| request.uid);
         let why = match flight.find(imap, uid, DRAIN).await? {
             Found::Body => return Ok(true),
@@ -85,6 +91,36 @@ impl Link {
         Ok(there)
     }
 
+    /// Whether this of a message is on its way.
+    pub fn expects(&self, place: &Place, uid: Uid, section: Section) -> bool {
+        let Some((at, flight)) = &self.flight else { return false };
+        at == place && flight.section() == section && flight.expects(uid)
+    }
+
+    /// What is kept of the message that was read last.
+    pub fn beginning(&mut self) -> &mut Beginning {
+        &mut self.beginning
+    }
+
+    /// Keeps octets that are handed out.
+    pub fn note_beginning(&mut self, piece: &Piece, skip: usize) {
+        let octets = match (piece, &mut self.imap) {
+            (Piece::Quoted(octets), _) => &octets[..],
+            (Piece::Wire(range), Some(imap)) => match imap.wire() {
+                Ok(wire) => wire.octets(range),
+                Err(_) => return,
+            },
+            (Piece::Wire(_), None) => return,
+        };
+        self.beginning.note(octets.get(skip..).unwrap_or_default());
+    }
+
+    /// No message is to go on any more.
+    pub(super) fn end_pause(&mut self) {
+        self.beginning.give_up();
+        self.resumed = None;
+    }
+
     /// The same with a command of its own, and nothing on its way but this.
     pub async fn fetch_alone(&mut self, place: &Place, uid: Uid, section: Section) -> Result<bool, Error> {
         self.imap(place).await?;
@@ -101,6 +137,9 @@ impl Link {
 
     /// The next piece of the message that was found; `None` at its end.
     pub async fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        if let Some(octets) = self.resumed.take().filter(|octets| !octets.is_empty()) {
+            return Ok(Some(Piece::Quoted(octets)));
+        }
         let (flight, imap) = self.reading()?;
         Ok(flight.next(imap).await?)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::account::{Account, Place};
+use super::beginning::Beginning;
 use super::error::Error;
 use super::fetch::Singly;
 use crate::ids::UidValidity;
@@ -30,6 +31,9 @@ pub struct Link {
     pub(super) imap: Option<Imap>,
     selected: Option<Selected>,
     pub(super) flight: Option<(Place, Flight)>,
+    pub(super) beginning: Beginning,
+    /// Octets of the message that goes on, ahead of what the flight has.
+    pub(super) resumed: Option<Vec<u8>>,
     pub(super) singly: Singly,
     /// Messages were asked for in vain since this was last looked at.
     lost: bool,
@@ -69,6 +73,8 @@ impl Link {
             imap: Some(imap),
             selected: None,
             flight: None,
+            beginning: Beginning::default(),
+            resumed: None,
             singly: Singly::No,
             lost: false,
             patience,
@@ -260,6 +266,7 @@ impl Link {
     /// Lets go of a connection that is of no more use.
     pub fn drop_connection(&mut self) {
         self.lost |= self.flight.take().is_some_and(|(_, flight)| flight.is_expecting());
+        self.end_pause();
         self.imap = None;
         self.selected = None;
     }
@@ -273,6 +280,7 @@ impl Link {
 
     /// Ends what is on its way: reads it if it is little, else gives up the connection.
     async fn settle(&mut self) {
+        self.end_pause();
         let Some((_, mut flight)) = self.flight.take() else { return };
         self.lost |= flight.is_expecting();
         if flight.to_come() <= DRAIN

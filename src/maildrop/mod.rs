@@ -3,7 +3,9 @@
 
 mod account;
 mod ahead;
+mod beginning;
 mod carry_out;
+mod closing;
 mod error;
 mod fetch;
 mod folder;
@@ -27,9 +29,8 @@ mod vault;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
-
 pub use account::Account;
+pub use closing::Closing;
 pub use error::Error;
 pub use folder::Folder;
 pub use listing::{Entry, Listing, Sent};
@@ -46,20 +47,16 @@ use crate::config;
 use crate::ids::{MessageNumber, Uid};
 use crate::store::Store;
 use crate::upstream::{FolderName, Pool};
-use ahead::{What, Window};
+use ahead::{Aside, What, Window};
 use carry_out::Carried;
+use fetch::WHOLE;
 use link::Link;
 use lock::{LockGuard, Turns};
-use reader::{Following, Top};
+use reader::{Following, Keeps, Top};
 use targets::Targets;
 use vault::Vault;
 
 type Result<T> = std::result::Result<T, Error>;
-
-/// How many messages a session's end learns to recognise, and how long that may take: the next
-/// session's end goes on.
-const LEARN: usize = 2_000;
-const LEARN_TIME: Duration = Duration::from_secs(30);
 
 /// What all maildrops share; cheap to clone.
 #[derive(Clone)]
@@ -238,6 +235,9 @@ impl Maildrop {
     pub async fn top(&mut self, number: MessageNumber, lines: u32) -> Result<Reader> {
         let entry = self.listing.get(number)?;
         match Top::of(&entry, lines) {
+            Top::All(What::Header) if let Some(aside) = self.window.aside(number.index(), &self.listing) => {
+                self.header_aside(entry, aside).await
+            }
             Top::All(what) => self.start(number, entry, what).await,
             Top::Part { whole } => {
                 self.window.leave();
@@ -248,6 +248,23 @@ impl Maildrop {
         }
     }
 
+    /// The header of a message that is read whole next, or was just now: what is on its way stays
+    /// there, if it can be had otherwise.
+    async fn header_aside(&mut self, entry: Entry, aside: Aside) -> Result<Reader> {
+        let place = &self.folders[entry.folder].place;
+        let (what, keeps) = match aside {
+            Aside::Behind => match self.link.beginning().header(place, entry.uid) {
+                Some(header) => return Ok(Reader::of_memory(place, &entry, header.to_vec())),
+                None => (What::Header, Keeps::Nothing),
+            },
+            Aside::Before if self.link.expects(place, entry.uid, WHOLE) => (What::Whole, Keeps::Rest),
+            Aside::Before => (What::Header, Keeps::Nothing),
+        };
+        let following = Following { requests: Vec::new(), alone_over: self.settings.read_ahead.octets() };
+        let reader = Reader::start(&mut self.link, place, &entry, what, following, keeps).await;
+        self.heed(entry, reader).await
+    }
+
     /// Starts to send this of a message, and asks for what will probably be next.
     async fn start(&mut self, number: MessageNumber, entry: Entry, what: What) -> Result<Reader> {
         if self.link.take_lost() || self.link.is_slowed() {
@@ -256,7 +273,8 @@ impl Maildrop {
         let requests = self.window.request(what, number.index(), &self.listing);
         let following = Following { requests, alone_over: self.settings.read_ahead.octets() };
         let place = &self.folders[entry.folder].place;
-        let reader = Reader::start(&mut self.link, place, &entry, what, following).await;
+        let keeps = if self.window.headers_behind() { Keeps::Beginning } else { Keeps::Nothing };
+        let reader = Reader::start(&mut self.link, place, &entry, what, following, keeps).await;
         self.heed(entry, reader).await
     }
 
@@ -309,56 +327,5 @@ impl Maildrop {
 
     fn by_folder(&self, which: impl Fn(&Listing, usize) -> Vec<Uid>) -> Vec<Vec<Uid>> {
         (0..self.folders.len()).map(|folder| which(&self.listing, folder)).collect()
-    }
-
-    /// Where the server is trusted to tell what happens: looks at the folder once more.
-    async fn watch(&mut self) {
-        let Self { link, store, folders, settings, login, .. } = self;
-        if let ([folder], true) = (&folders[..], link.account().connector.upstream().trust_idle)
-            && let Err(error) = folder::watch(link, store, &folder.place, settings).await
-        {
-            tracing::debug!(%login, %error, "the folder is not watched");
-        }
-    }
-
-    /// Learns by what messages can be recognised under other UIDs, as far as that is not known.
-    async fn learn(&mut self) -> Result<()> {
-        for folder in self.folders.iter().filter(|folder| !folder.learnt) {
-            let Some(listing) = self.store.listing(folder.id).await? else { continue };
-            if folder.named {
-                keys::forget_lost(&self.store, folder.id, &listing).await?;
-            }
-            let missing = keys::missing(&self.store, folder.id, &listing, LEARN).await?;
-            keys::learn(&mut self.link, &folder.place, &self.store, folder.id, &missing).await?;
-        }
-        Ok(())
-    }
-}
-
-/// A maildrop whose session is answered, still to be closed politely.
-pub struct Closing(Maildrop);
-
-impl Closing {
-    /// Frees the lock, learns what messages can be recognised by unless `hurry` resolves or another
-    /// session waits for the connection, then lets it wait for the next one.
-    pub async fn finish(self, hurry: impl Future<Output = ()>) {
-        let Self(mut maildrop) = self;
-        drop(maildrop.lock.take());
-        // Not needed now, and so not from a server that asks for less haste.
-        if maildrop.link.is_slowed() {
-            return maildrop.link.close().await;
-        }
-        let wanted = maildrop.link.wanted();
-        tokio::select! {
-            learnt = timeout(LEARN_TIME, maildrop.learn()) => {
-                if let Ok(Err(error)) = learnt {
-                    tracing::debug!(login = %maildrop.login, %error, "learning goes on another time");
-                }
-            }
-            () = hurry => {}
-            () = wanted => {}
-        }
-        maildrop.watch().await;
-        maildrop.link.close().await;
     }
 }

@@ -57,8 +57,19 @@ pub struct Reader {
     /// A fetch is under way.
     reading: bool,
     first: Option<Part>,
+    keeps: Keeps,
     since_progress: Instant,
     pause: Duration,
+}
+
+/// What becomes of the message's first octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    Nothing,
+    /// They are kept for a header that may be asked for behind it.
+    Beginning,
+    /// So that the message can go on where this reader stops.
+    Rest,
 }
 
 /// Messages that are read ahead.
@@ -101,12 +112,20 @@ impl Reader {
         entry: &Entry,
         what: What,
         following: Following,
+        keeps: Keeps,
     ) -> Result<Self, Error> {
         let stage = match what {
             What::Whole => Stage::Whole,
             What::Header => Stage::Header { then_lines: 0 },
         };
-        Self::begin(link, place, what.of(entry), stage, Some(following)).await
+        Self::begin(link, place, what.of(entry), stage, Some(following), keeps).await
+    }
+
+    /// A header that is in memory, with more of the message behind it or not.
+    pub fn of_memory(place: &Place, entry: &Entry, header: Vec<u8>) -> Self {
+        let mut reader = Self::new(place, What::Header.of(entry), Stage::Done, None, Keeps::Nothing);
+        reader.first = Some(Part::Octets { piece: Piece::Quoted(header), skip: 0 });
+        reader
     }
 
     /// The header and at least `lines` lines (TOP).
@@ -118,7 +137,7 @@ impl Reader {
         whole: bool,
     ) -> Result<Self, Error> {
         let stage = if whole { Stage::Whole } else { Stage::Header { then_lines: lines } };
-        Self::begin(link, place, What::Whole.of(entry), stage, None).await
+        Self::begin(link, place, What::Whole.of(entry), stage, None, Keeps::Nothing).await
     }
 
     async fn begin(
@@ -127,8 +146,24 @@ impl Reader {
         request: Request,
         stage: Stage,
         following: Option<Following>,
+        keeps: Keeps,
     ) -> Result<Self, Error> {
-        let mut reader = Self {
+        let mut reader = Self::new(place, request, stage, following, keeps);
+        if keeps != Keeps::Nothing {
+            link.beginning().start(place, request.uid);
+        }
+        reader.first = reader.next(link).await?;
+        Ok(reader)
+    }
+
+    fn new(
+        place: &Place,
+        request: Request,
+        stage: Stage,
+        following: Option<Following>,
+        keeps: Keeps,
+    ) -> Self {
+        Self {
             place: place.clone(),
             request,
             following,
@@ -139,11 +174,10 @@ impl Reader {
             fetched: 0,
             reading: false,
             first: None,
+            keeps,
             since_progress: Instant::now(),
             pause: FIRST_PAUSE,
-        };
-        reader.first = reader.next(link).await?;
-        Ok(reader)
+        }
     }
 
     /// The next part; `None` at the end of what was asked for.
@@ -193,7 +227,11 @@ impl Reader {
     }
 
     /// Ends before the end: what is left is read if it is little, else the connection is dropped.
+    /// Or it stays where it is, for a message that goes on.
     pub async fn stop(&mut self, link: &mut Link) {
+        if self.keeps == Keeps::Rest && link.beginning().pause() {
+            return;
+        }
         let mut left = DRAIN;
         while self.reading {
             match link.piece().await {
@@ -244,6 +282,9 @@ impl Reader {
             self.repeated -= skip as u64;
             self.done += (length - skip) as u64;
             if skip < length {
+                if self.keeps != Keeps::Nothing {
+                    link.note_beginning(&piece, skip);
+                }
                 return Ok(Some(Part::Octets { piece, skip }));
             }
         }
