@@ -77,7 +77,8 @@ impl Selected {
 impl Link {
     /// A connection that is logged in, new or one that waited; nothing is selected yet.
     pub async fn open(pool: &Pool, account: Account) -> Result<Self, Error> {
-        let (slot, imap) = pool.open(&account.connector, &account.username, &account.password).await?;
+        let opened = pool.open(&account.connector, &account.username, &account.password).await;
+        let (slot, imap) = opened.map_err(|error| account.blame(error))?;
         Ok(Self {
             account,
             slot,
@@ -219,7 +220,8 @@ impl Link {
         if !usable {
             self.drop_connection();
             let Account { connector, username, password, .. } = &self.account;
-            self.imap = Some(self.slot.log_in(connector, username, password).await?);
+            let opened = self.slot.log_in(connector, username, password).await;
+            self.imap = Some(opened.map_err(|error| self.account.blame(error))?);
         }
         self.busy()
     }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-pub use account::Account;
+pub use account::{Account, Entrusted};
 pub use error::Error;
 pub use folder::Folder;
 pub use listing::{Entry, Listing, Sent};
@@ -98,6 +98,11 @@ impl Maildrops {
             vault: Vault::default(),
             targets: Targets::default(),
         }
+    }
+
+    /// Deletions of these accounts that are due need nobody to log in.
+    pub fn entrust(self, accounts: Vec<Entrusted>) -> Self {
+        Self { vault: Vault::new(accounts), ..self }
     }
 
     /// Says goodbye to the upstreams, writes what is pending in the database and closes it.

@@ -14,11 +14,10 @@ use super::connect::Connector;
 use super::control::Imap;
 use super::error::{Error, Result};
 use super::keeper::{Keeper, dismiss_all};
-use super::proof::{NoRandom, Proof, Prover};
 use super::quirks::connection_limits;
 use super::response::Code;
 use super::seats::{Found, Owner, Seats};
-use crate::secret::Secret;
+use crate::secret::{NoRandom, Proof, Prover, Secret};
 
 /// How long a session waits for another one of its account to end.
 const PATIENCE: Duration = Duration::from_secs(20);

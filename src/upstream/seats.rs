@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use super::keeper::Keeper;
-use super::proof::Proof;
 use super::quirks::ConnectionLimits;
+use crate::secret::Proof;
 
 /// Upstream, and user name there.
 pub type Owner = (String, String);
