@@ -147,6 +147,7 @@ fn the_household_is_as_its_comments_say() {
     }
     let [printer] = config.accounts.as_slice() else { panic!("one account") };
     assert_eq!((printer.login.as_str(), printer.username.as_str()), ("printer", "family@example.org"));
+    assert!(printer.own_password.is_some() && !printer.allow.is_empty());
     assert_eq!(printer.upstream.name, "family");
     let expected = Maildrop {
         folders: vec!["Print".to_owned()],

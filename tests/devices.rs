@@ -204,6 +204,32 @@ async fn a_new_password_counts_at_the_next_login() {
 }
 
 #[tokio::test]
+async fn a_new_password_counts_in_the_middle_of_a_session() {
+    let (sim, keeping) = (sim().await, Keeping::new(UPSTREAM));
+    let settings = settings(&sim).with("[account]", &account("scanner", DEVICE, &keeping.line()));
+    let bridge = Local::start(&settings).await;
+    let mut client = log_in(&bridge, "scanner", DEVICE).await;
+    sim.set_password("alice", OTHER);
+    keeping.change(OTHER);
+    sim.kill_connections();
+    assert_eq!(client.retr(2).await, b"Subject: 1\r\n\r\n1\r\n");
+    client.quit().await;
+    bridge.settled(0).await;
+    // What waits now is the new password's: the next login takes it up, the old one proves nothing.
+    log_in(&bridge, "scanner", DEVICE).await.quit().await;
+    bridge.settled(0).await;
+    assert_eq!(sim.logins(), 2);
+    let answer = attempt(bridge.address(), "alice", UPSTREAM).await;
+    assert!(answer.starts_with("-ERR [AUTH]"), "{answer}");
+    // Nor is a place that gives nothing for a moment a reason to give up.
+    let mut client = log_in(&bridge, "scanner", DEVICE).await;
+    std::fs::remove_file(keeping.path()).expect("our file");
+    sim.kill_connections();
+    assert_eq!(client.retr(3).await, b"Subject: 2\r\n\r\n2\r\n");
+    client.quit().await;
+}
+
+#[tokio::test]
 async fn a_password_that_the_mail_server_refuses_is_not_the_devices_fault() {
     let (sim, keeping) = (sim().await, Keeping::new("st4le-Passw0rd"));
     let settings = settings(&sim)
@@ -418,6 +444,56 @@ async fn deletions_that_are_due_need_no_login() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(sim.messages("alice", "Trash").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_deleted_comes_back_without_a_word() {
+    let (sim, keeping) = (sim().await, Keeping::new(UPSTREAM));
+    let lines = format!("{}\nmaildrop = {{ on_delete = \"trash\" }}", keeping.line());
+    let bridge = Bridge::start(&settings(&sim).with("[account]", &account("scanner", DEVICE, &lines)));
+    let mut client = Pop3::connect(bridge.address()).await;
+    say(&mut client, "scanner", DEVICE).await;
+    client.ok("DELE 1").await;
+    client.quit().await;
+    bridge.sessions(1);
+    assert_eq!(sim.messages("alice", "Trash").len(), 1);
+    let restore = || bridge.run(&["deletions", "restore", "scanner", "--all"], None);
+    keeping.change("st4le-Passw0rd");
+    let output = restore();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(77), "{said}");
+    assert!(said.contains("nothing was restored") && said.contains("password_file"), "{said}");
+    assert!(!said.contains("st4le"), "{said}");
+    keeping.change(UPSTREAM);
+    let output = restore();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(sim.messages("alice", "INBOX").len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_wrong_passwords_takes_its_turns() {
+    const CLIENTS: usize = 48;
+    let (sim, keeping) = (sim().await, Keeping::new(UPSTREAM));
+    let settings = settings(&sim)
+        .with("limits", "sessions_per_address = 100")
+        .with("[account]", &account("scanner", DEVICE, &keeping.line()));
+    let bridge = Bridge::start(&settings);
+    let address = bridge.address();
+    assert!(attempt(address, "scanner", DEVICE).await.starts_with("+OK"));
+    let before = bridge.peak_kib();
+    let flood: Vec<_> =
+        (0..CLIENTS).map(|_| tokio::spawn(async move { attempt(address, "scanner", OTHER).await })).collect();
+    // Who is remembered need not stand in line.
+    let mut client = Pop3::connect(address).await;
+    assert!(say(&mut client, "scanner", DEVICE).await.starts_with("+OK"));
+    for answer in flood {
+        assert_eq!(answer.await.expect("it ends"), "-ERR [AUTH] Authentication failed");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    // 19 MiB each, and what the sessions and their threads take.
+    let most = before + cores * 19_456 + 64 * 1024;
+    assert!(bridge.peak_kib() < most, "{} KiB, before {before} KiB", bridge.peak_kib());
+    assert!(sim.logins() <= 2, "of the flood the mail server hears nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,18 @@ pub struct Account {
 }
 
 impl Account {
+    /// With the password as it is now, for a login in the middle of a session. A place that gives
+    /// none just now is no reason to doubt the password that was good a while ago.
+    pub async fn renew(&mut self) {
+        let Some(source) = &self.source else { return };
+        match source.read().await {
+            Ok(password) => self.password = password,
+            Err(error) => {
+                tracing::warn!(login = %self.login, key = source.key(), %error, "a password is not read again");
+            }
+        }
+    }
+
     /// What it means that its login failed: a password that popbridge has read itself is not the
     /// program's fault.
     pub fn blame(&self, error: upstream::Error) -> Error {

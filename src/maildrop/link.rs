@@ -219,6 +219,7 @@ impl Link {
         };
         if !usable {
             self.drop_connection();
+            self.account.renew().await;
             let Account { connector, username, password, .. } = &self.account;
             let opened = self.slot.log_in(connector, username, password).await;
             self.imap = Some(opened.map_err(|error| self.account.blame(error))?);

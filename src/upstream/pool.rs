@@ -147,6 +147,9 @@ impl Slot {
     /// A new connection in this place. If the server has too many of ours, those that only wait
     /// make room.
     pub async fn log_in(&mut self, connector: &Connector, username: &str, password: &Secret) -> Result<Imap> {
+        // It may be another password than the one that the place was taken with.
+        let (_, proof) = self.pool.claim(connector, username, password);
+        self.pool.seats().claim(&self.owner, self.id, proof);
         let mut result = log_in(connector, username, password).await;
         if let Err(error) = &result
             && refuses_connections(error)

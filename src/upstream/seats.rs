@@ -79,6 +79,14 @@ impl Seats {
         }
     }
 
+    /// This seat's connection is going to be logged in with this.
+    pub fn claim(&mut self, owner: &Owner, id: u64, proof: Proof) {
+        let mut seats = self.accounts.get_mut(owner).into_iter().flatten();
+        if let Some(seat) = seats.find(|seat| seat.id == id && seat.proof != proof) {
+            (seat.proof, seat.proven) = (proof, None);
+        }
+    }
+
     /// A login in this seat succeeded, or its password was refused. What was logged in with another
     /// one, or with one that is no longer right, is of the past: it is in doubt, and what of it
     /// waits is to be dismissed.

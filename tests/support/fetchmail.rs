@@ -55,7 +55,6 @@ impl Fetchmail {
     }
 
     /// With another password than the mailbox's.
-    #[allow(dead_code, reason = "not every test has devices")]
     pub fn giving(self, password: &str) -> Self {
         Self { password: password.to_owned(), ..self }
     }
