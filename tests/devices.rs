@@ -274,13 +274,14 @@ async fn an_outage_is_still_an_outage() {
 
 /// A device for each place that a password can come from, and what the bridge has to be started
 /// with.
-fn every_place(keeping: &Keeping) -> String {
+fn every_place(keeping: &Keeping, credential: &Path) -> String {
     let words = format!("password_command = [\"sed\", \"s/^/{{}}/;s/[{{}}]//g\", {:?}]", keeping.path());
     [
         account("file", DEVICE, &keeping.line()),
         account("variable", DEVICE, "password_env = \"ALICE_PASSWORD\""),
         account("program", DEVICE, &words),
         account("credential", DEVICE, "password_credential = \"alice-mail\""),
+        account("by-path", DEVICE, &format!("password_file = {credential:?}")),
     ]
     .join("\n[[account]]\n")
 }
@@ -295,10 +296,11 @@ async fn every_place_serves_and_nothing_of_it_is_logged() {
     set_permissions(&credential, Permissions::from_mode(0o440)).expect("our file");
     let environment =
         [("ALICE_PASSWORD", UPSTREAM), ("CREDENTIALS_DIRECTORY", credentials.path().to_str().expect("text"))];
-    let settings =
-        settings(&sim).with("upstream.home", "keep_alive = \"0s\"").with("[account]", &every_place(&keeping));
+    let settings = settings(&sim)
+        .with("upstream.home", "keep_alive = \"0s\"")
+        .with("[account]", &every_place(&keeping, &credential));
     let mut bridge = Bridge::start_with(&settings, &environment);
-    for (at, login) in ["file", "variable", "program", "credential"].into_iter().enumerate() {
+    for (at, login) in ["file", "variable", "program", "credential", "by-path"].into_iter().enumerate() {
         let answer = attempt(bridge.address(), login, DEVICE).await;
         assert!(answer.starts_with("+OK 3 messages"), "{login}: {answer}");
         assert_eq!(sim.logins(), at + 1, "{login}");
@@ -307,7 +309,7 @@ async fn every_place_serves_and_nothing_of_it_is_logged() {
         client.err(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{login}\0{OTHER}")))).await;
         client.quit().await;
     }
-    bridge.sessions(12);
+    bridge.sessions(15);
     assert!(bridge.terminate().success());
     let log = bridge.log().join("\n");
     assert!(log.contains("DEBUG"), "it is searched at its loudest");
@@ -540,6 +542,33 @@ async fn check_reads_every_password_and_logs_in_with_it() {
     assert_eq!(report["accounts"][1]["error"], "sh failed: exit status: 3");
     let (code, said) = check(&["--login", "program"]);
     assert_eq!(code, Some(77), "{said}");
+}
+
+#[test]
+fn only_in_systemds_folder_may_a_file_be_open() {
+    let (keeping, folder) = (Keeping::new(UPSTREAM), tempfile::tempdir().expect("a folder"));
+    keeping.mode(0o440);
+    let path = folder.path().join("popbridge.toml");
+    let settings = Settings::new("imap://127.0.0.1:1".to_owned());
+    let text = settings.with("[account]", &account("scanner", DEVICE, &keeping.line())).text(folder.path());
+    write(&path, text).expect("written");
+    let inside = keeping.folder.path().to_owned();
+    for (credentials, code) in [
+        (PathBuf::new(), 78),
+        (PathBuf::from("."), 78),
+        (folder.path().to_owned(), 78),
+        (inside.join(".."), 78),
+        (PathBuf::from("/"), 78),
+        // The mail server is not there.
+        (inside, 69),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_popbridge"));
+        command.args(["check", "--config"]).arg(&path).env("CREDENTIALS_DIRECTORY", &credentials);
+        let output = support::process::run(&mut command, Duration::from_secs(60));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{credentials:?}: {said}");
+        assert_eq!(said.contains("chmod 600"), code == 78, "{credentials:?}: {said}");
+    }
 }
 
 #[test]

@@ -124,9 +124,12 @@ fn variable(name: &str) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     Ok(Zeroizing::new(value.into_encoded_bytes()))
 }
 
+fn credentials() -> Option<PathBuf> {
+    env::var_os(CREDENTIALS).map(PathBuf::from).filter(|folder| folder.is_absolute())
+}
+
 fn credential(name: &str) -> Result<PathBuf, Unreadable> {
-    let folder = env::var_os(CREDENTIALS).ok_or(Unreadable::NoCredentials)?;
-    Ok(Path::new(&folder).join(name))
+    credentials().map(|folder| folder.join(name)).ok_or(Unreadable::NoCredentials)
 }
 
 /// An ordinary file that is its owner's alone.
@@ -142,7 +145,7 @@ fn judge(path: &Path, metadata: &Metadata) -> Result<(), Unreadable> {
     }
     let mode = metadata.permissions().mode() & 0o7777;
     // systemd guards the folder, and gives the files in it modes of its own.
-    let guarded = env::var_os(CREDENTIALS).is_some_and(|folder| path.starts_with(folder));
+    let guarded = credentials().is_some_and(|folder| path.parent() == Some(&folder));
     if mode & 0o077 != 0 && !guarded {
         return Err(Unreadable::Open { path: path.display().to_string(), mode });
     }
