@@ -53,7 +53,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Let a login go on whose mailbox the mail server has made anew, though messages look new.
     Accept(accept::Arguments),
-    /// Make the password of a login's own: what password_hash of an [[account]] takes.
+    /// Make the hash of a device's password, for password_hash of its account.
     #[command(after_help = hash_password::EXAMPLES)]
     HashPassword(hash_password::Arguments),
     /// The listings that are kept from former logins.

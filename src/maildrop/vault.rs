@@ -106,3 +106,84 @@ impl Kept {
         Self { given: None, entrusted: None, not_before: Instant::now(), pause: FIRST_PAUSE }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::secret::{Secret, SecretSource};
+    use crate::upstream::Connector;
+    use tokio::time::advance;
+
+    fn connector() -> Connector {
+        let text = "[upstream.home]\nurl = \"imap://127.0.0.1:1\"\n";
+        let config = Config::parse(text, "test", std::path::Path::new(".")).expect("a configuration");
+        Connector::new(Arc::clone(&config.upstreams[0])).expect("no certificates to read")
+    }
+
+    fn entrusted(login: &str) -> Entrusted {
+        // Cargo sets it.
+        let source = SecretSource::Environment("CARGO_PKG_NAME".to_owned());
+        Entrusted { login: login.to_owned(), connector: connector(), username: "alice".to_owned(), source }
+    }
+
+    fn given() -> Account {
+        Account {
+            login: "alice".to_owned(),
+            connector: connector(),
+            username: "alice".to_owned(),
+            password: Secret::new(b"given".to_vec()),
+            source: None,
+        }
+    }
+
+    /// The login and the password that a sweep would use.
+    async fn ready(vault: &Vault) -> Option<(String, Vec<u8>)> {
+        let account = vault.ready("home", "alice")?.account().await.expect("its password");
+        Some((account.login, account.password.expose().to_vec()))
+    }
+
+    fn used(login: &str, password: &str) -> Option<(String, Vec<u8>)> {
+        Some((login.to_owned(), password.as_bytes().to_vec()))
+    }
+
+    #[tokio::test]
+    async fn what_was_given_is_dropped_and_what_is_entrusted_stays() {
+        let vault = Vault::new(vec![entrusted("scanner"), entrusted("printer")]);
+        assert_eq!(ready(&vault).await, used("scanner", "popbridge"), "the first serves for all");
+        vault.keep(&given());
+        assert_eq!(ready(&vault).await, used("alice", "given"));
+        vault.forget("home", "alice");
+        assert_eq!(ready(&vault).await, used("scanner", "popbridge"));
+        vault.forget("home", "alice");
+        assert_eq!(ready(&vault).await, used("scanner", "popbridge"));
+        assert!(vault.ready("home", "bob").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_password_that_can_be_read_is_not_kept() {
+        let vault = Vault::default();
+        vault.keep(&entrusted("scanner").account().await.expect("its password"));
+        assert!(vault.ready("home", "alice").is_none());
+        vault.keep(&given());
+        vault.keep(&entrusted("scanner").account().await.expect("its password"));
+        assert_eq!(ready(&vault).await, used("alice", "given"), "another login's deletions still wait");
+        vault.forget("home", "alice");
+        assert!(vault.ready("home", "alice").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_followed_by_longer_and_longer_rests() {
+        let vault = Vault::new(vec![entrusted("scanner")]);
+        for pause in [1, 2, 4] {
+            vault.postpone("home", "alice");
+            advance(FIRST_PAUSE * pause - Duration::from_millis(1)).await;
+            assert!(vault.ready("home", "alice").is_none());
+            advance(Duration::from_millis(1)).await;
+            assert!(vault.ready("home", "alice").is_some());
+        }
+        vault.postpone("home", "alice");
+        vault.keep(&entrusted("scanner").account().await.expect("its password"));
+        assert!(vault.ready("home", "alice").is_some(), "a login has just succeeded");
+    }
+}

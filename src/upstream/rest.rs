@@ -165,7 +165,7 @@ impl Imap {
     }
 
     /// The same for a caller that goes on with a command in the same flight: what it sends has to
-    /// begin with [`DONE`] if this is the tag of an IDLE, whose end is then the first to be read.
+    /// begin with `DONE` if this is the tag of an IDLE, whose end is then the first to be read.
     pub fn leave_rest(&mut self) -> Result<Option<u32>> {
         let rest = std::mem::take(&mut self.rest);
         self.watched = None;
