@@ -1,5 +1,6 @@
 //! The wiring: from a configuration to a running bridge, and its orderly end.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +8,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::auth::Accounts;
+use crate::auth::{Accounts, Door};
 use crate::config::{Config, ListenerTls};
-use crate::maildrop::Maildrops;
+use crate::maildrop::{Entrusted, Maildrops};
+use crate::secret::{NoRandom, Unreadable};
 use crate::server::{CertificateError, Certificates, Listener, Permits};
 use crate::session::Context;
 use crate::shutdown::{self, Trigger};
 use crate::store::{self, Store};
-use crate::upstream::{Connector, NoRandom, Pool, SetupError};
+use crate::upstream::{Connector, Pool, SetupError};
 
 /// Why the bridge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,8 @@ pub enum StartError {
     Random(#[from] NoRandom),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error("the mail server's password for \"{login}\" cannot be read from {key}: {reason}")]
+    Secret { login: String, key: &'static str, reason: Unreadable },
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("cannot listen on {address}: {source}")]
@@ -46,10 +50,11 @@ pub struct App {
 impl App {
     /// Reads certificates, opens the state, binds the listeners; nobody is served yet.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let mut connectors = std::collections::HashMap::new();
+        let mut connectors = HashMap::new();
         for upstream in &config.upstreams {
             connectors.insert(upstream.name.clone(), Connector::new(Arc::clone(upstream))?);
         }
+        let entrusted = entrusted(&config, &connectors)?;
         let certificates = config.certificate.map(Certificates::load).transpose()?.map(Arc::new);
         let store = Store::open(&config.database).await?;
         let mut listeners = Vec::new();
@@ -65,10 +70,12 @@ impl App {
         let (trigger, shutdown) = shutdown::channel();
         let permits = Permits::new(&config.limits);
         let pool = Pool::new(config.limits.kept_connections)?;
+        let maildrops = Maildrops::new(store, pool.clone(), config.limits.preempt_after);
         let context = Arc::new(Context {
+            door: Door::new(&config.accounts)?,
             accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
-            maildrops: Maildrops::new(store, pool.clone(), config.limits.preempt_after),
+            maildrops: maildrops.entrust(entrusted),
             security: config.security,
             limits: config.limits,
             shutdown,
@@ -118,4 +125,27 @@ impl App {
         self.context.maildrops.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// The accounts whose upstream password popbridge reads itself. A place where there can be none
+/// is found now, not at somebody's login.
+fn entrusted(config: &Config, connectors: &HashMap<String, Connector>) -> Result<Vec<Entrusted>, StartError> {
+    let mut entrusted = Vec::new();
+    for account in &config.accounts {
+        let (Some(own), Some(connector)) = (&account.own_password, connectors.get(&account.upstream.name))
+        else {
+            continue;
+        };
+        let source = own.upstream.clone();
+        if let Err(reason) = source.check() {
+            return Err(StartError::Secret { login: account.login.clone(), key: source.key(), reason });
+        }
+        entrusted.push(Entrusted {
+            login: account.login.clone(),
+            connector: connector.clone(),
+            username: account.username.clone(),
+            source,
+        });
+    }
+    Ok(entrusted)
 }

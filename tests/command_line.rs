@@ -203,6 +203,51 @@ async fn check_fails_when_the_configured_policy_cannot_be_kept() {
     assert!(!folder.path().join("popbridge.db").exists(), "check leaves nothing behind");
 }
 
+#[test]
+fn hash_password_prints_what_the_configuration_takes() {
+    use popbridge::secret::{PasswordHash, Secret};
+    let hashed = |output: Output| {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        let line = text(&output.stdout);
+        let line = line.strip_suffix('\n').expect("one line").to_owned();
+        assert!(line.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{line}");
+        let configuration = format!(
+            "[upstream.a]\nurl = \"imaps://a.example\"\n[[account]]\nlogin = \"scanner\"\n\
+             password_env = \"A\"\npassword_hash = \"{line}\"\n"
+        );
+        let config = popbridge::config::Config::parse(&configuration, "test", Path::new("."));
+        config.unwrap_or_else(|error| panic!("{error}"));
+        PasswordHash::parse(&line).expect("a hash")
+    };
+    let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+    let first = hashed(with_input(&["hash-password"], "pa ss wörd\r\nsecond line\n"));
+    assert!(first.is_of(&secret("pa ss wörd")) && !first.is_of(&secret("pa ss")));
+    let again = hashed(with_input(&["hash-password"], "pa ss wörd"));
+    assert_ne!(first.as_str(), again.as_str(), "each has a salt of its own");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "from a file\n").expect("written");
+    let file = file.display().to_string();
+    assert!(hashed(popbridge(&["hash-password", "--password-file", &file])).is_of(&secret("from a file")));
+}
+
+#[test]
+fn hash_password_takes_only_what_a_program_can_send() {
+    for (input, words) in
+        [("", "empty password"), ("\n", "empty password"), ("\r\nx", "empty password"), ("a\0b", "control")]
+    {
+        let output = with_input(&["hash-password"], input);
+        assert_eq!(output.status.code(), Some(77), "{input:?}");
+        assert!(output.stdout.is_empty(), "{input:?}");
+        assert!(text(&output.stderr).contains(words), "{input:?}: {}", text(&output.stderr));
+    }
+    let output = popbridge(&["hash-password", "--password-file", "/nowhere/password"]);
+    assert_eq!(output.status.code(), Some(77));
+    assert!(text(&output.stderr).contains("/nowhere/password"), "{}", text(&output.stderr));
+    assert_eq!(popbridge(&["hash-password", "secret"]).status.code(), Some(64), "others see arguments");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_sessions_finish() {
     let sim = sim().await;

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::{Account, Maildrop, Upstream, folder_name, upstream_for};
+use crate::secret::SecretSource;
 
 /// Where a login leads.
 #[derive(Debug, Clone)]
@@ -11,10 +12,19 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     pub username: String,
     pub maildrop: Arc<Maildrop>,
+    /// The login's own settings, also where a folder stands behind it.
+    pub account: Option<Arc<Account>>,
 }
 
-/// The logins that are passed through: the password is the upstream's, and without an account so
-/// is the name.
+impl Route {
+    /// Where the upstream's password comes from; `None`: from the program.
+    pub fn source(&self) -> Option<&SecretSource> {
+        let own = self.account.as_ref()?.own_password.as_ref()?;
+        Some(&own.upstream)
+    }
+}
+
+/// All logins: those that have an account, and those that are passed through as they are.
 #[derive(Debug, Clone)]
 pub struct Accounts {
     upstreams: Vec<Arc<Upstream>>,
@@ -50,6 +60,7 @@ impl Accounts {
             upstream: Arc::clone(&account.upstream),
             username: account.username.clone(),
             maildrop: Arc::clone(&account.maildrop),
+            account: Some(Arc::clone(account)),
         })
     }
 
@@ -58,6 +69,7 @@ impl Accounts {
             upstream: Arc::clone(upstream),
             username: upstream.username.fill(login),
             maildrop: Arc::clone(&upstream.maildrop),
+            account: None,
         })
     }
 

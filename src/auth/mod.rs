@@ -1,9 +1,11 @@
-//! Who logs in: SASL exchanges with the client, and where a login leads.
+//! Who logs in: SASL exchanges with the client, where a login leads, and whether it is let in.
 
 mod accounts;
+mod door;
 mod sasl;
 
 pub use accounts::{Accounts, Route};
+pub use door::{Door, Refused, Visitor};
 pub use sasl::{Exchange, Malformed, Next};
 
 use crate::secret::Secret;

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::exit::{self, Failure};
 use super::login::{self, PasswordSource};
 use super::source::Source;
+use crate::auth::Route;
 use crate::config::{Config, Maildrop, OnDelete, Upstream};
-use crate::maildrop;
-use crate::secret::Secret;
+use crate::maildrop::{self, Account};
 use crate::server::Certificates;
 use crate::upstream::{self, Access, Compression, Connector, FolderName, Imap, Wanted, find_folder};
 
@@ -19,7 +19,8 @@ use crate::upstream::{self, Access, Compression, Connector, FolderName, Imap, Wa
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// Log in as this POP3 user as well; the password is asked for, or read from standard input.
+    /// Log in as this POP3 user as well; the mail server's password is asked for, or read from standard input,
+    /// unless popbridge has it of its own.
     #[arg(long, value_name = "NAME")]
     login: Option<String>,
     #[command(flatten)]
@@ -34,7 +35,17 @@ pub struct Arguments {
 struct Report {
     ok: bool,
     upstreams: Vec<UpstreamReport>,
+    /// Those whose mail server's password popbridge reads itself.
+    accounts: Vec<AccountReport>,
     login: Option<LoginReport>,
+}
+
+#[derive(Serialize)]
+struct AccountReport {
+    login: String,
+    /// The configuration's key for where the password is.
+    source: &'static str,
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -95,15 +106,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(certificate @ crate::config::Certificate::Files { .. }) = &config.certificate {
         Certificates::load(certificate.clone()).map_err(|error| Failure::new(exit::CONFIG, error))?;
     }
-    let credentials = match &arguments.login {
-        Some(login) => Some((login.clone(), arguments.password.read()?)),
-        None => None,
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let report = runtime.block_on(check(&config, credentials))?;
+    let report = runtime.block_on(check(&config, arguments))?;
     if arguments.json {
         let text = serde_json::to_string_pretty(&report).context("cannot print the report")?;
         println!("{text}");
@@ -113,15 +120,33 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(if report.ok { ExitCode::SUCCESS } else { exit::UNAVAILABLE.into() })
 }
 
-async fn check(config: &Config, credentials: Option<(String, Secret)>) -> Result<Report, Failure> {
-    let mut report = Report { ok: true, upstreams: Vec::new(), login: None };
+async fn check(config: &Config, arguments: &Arguments) -> Result<Report, Failure> {
+    let mut report = Report { ok: true, upstreams: Vec::new(), accounts: Vec::new(), login: None };
+    let login = match &arguments.login {
+        Some(login) => {
+            let route = login::route(config, login)?;
+            let account = login::account(&route, login, &arguments.password).await?;
+            Some((route, account))
+        }
+        None => None,
+    };
     for upstream in &config.upstreams {
         let found = reach(upstream).await?;
         report.ok &= found.error.is_none();
         report.upstreams.push(found);
     }
-    if let Some((login, password)) = credentials {
-        let found = log_in(config, &login, &password).await?;
+    for account in &config.accounts {
+        let Some(own) = &account.own_password else { continue };
+        let error = own.upstream.read().await.err().map(|error| error.to_string());
+        report.ok &= error.is_none();
+        report.accounts.push(AccountReport {
+            login: account.login.clone(),
+            source: own.upstream.key(),
+            error,
+        });
+    }
+    if let Some((route, account)) = login {
+        let found = log_in(&route, &account).await;
         let refused = |policy: &PolicyReport| policy.configured && policy.refused.is_some();
         report.ok &= found.error.is_none() && !found.policies.iter().any(refused);
         report.login = Some(found);
@@ -150,10 +175,9 @@ async fn reach(upstream: &Arc<Upstream>) -> Result<UpstreamReport, Failure> {
     Ok(report)
 }
 
-async fn log_in(config: &Config, login: &str, password: &Secret) -> Result<LoginReport, Failure> {
-    let route = login::route(config, login)?;
+async fn log_in(route: &Route, account: &Account) -> LoginReport {
     let mut report = LoginReport {
-        login: login.to_owned(),
+        login: account.login.clone(),
         upstream: route.upstream.name.clone(),
         username: route.username.clone(),
         capabilities: Vec::new(),
@@ -162,22 +186,19 @@ async fn log_in(config: &Config, login: &str, password: &Secret) -> Result<Login
         policies: Vec::new(),
         error: None,
     };
-    let connector = connector(&route.upstream)?;
-    if let Err(error) = try_login(&connector, &route.username, password, &route.maildrop, &mut report).await {
+    if let Err(error) = try_login(account, &route.maildrop, &mut report).await {
         report.error = Some(error.to_string());
     }
-    Ok(report)
+    report
 }
 
 async fn try_login(
-    connector: &Connector,
-    username: &str,
-    password: &Secret,
+    account: &Account,
     configured: &Maildrop,
     report: &mut LoginReport,
 ) -> Result<(), maildrop::Error> {
-    let mut imap = Imap::open(connector).await?;
-    imap.login(username, password).await?;
+    let mut imap = Imap::open(&account.connector).await?;
+    imap.login(&account.username, &account.password).await.map_err(|error| account.blame(error))?;
     report.capabilities = imap.capabilities().names().to_vec();
     report.compression = imap.compression().map(CompressionReport::from);
     let mut folders = Vec::new();
@@ -227,6 +248,13 @@ fn print(report: &Report, listeners: usize) {
                 println!("  capabilities before login: {}", upstream.capabilities.join(" "));
             }
             Some(error) => println!("upstream {}: {} FAILED: {error}", upstream.name, upstream.address),
+        }
+    }
+    for account in &report.accounts {
+        let AccountReport { login, source, error } = account;
+        match error {
+            None => println!("account {login}: {source} gives a password for the mail server"),
+            Some(error) => println!("account {login}: {source} FAILED: {error}"),
         }
     }
     let Some(login) = &report.login else {

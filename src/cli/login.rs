@@ -1,12 +1,17 @@
 //! What commands need of a login: where it leads, and its password.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::exit::{self, Failure};
 use crate::auth::{Accounts, Route};
 use crate::config::Config;
+use crate::maildrop::{Account, Entrusted};
 use crate::secret::Secret;
+use crate::upstream::Connector;
 
 /// Where a password comes from, if not from the terminal or standard input.
 #[derive(clap::Args)]
@@ -18,24 +23,36 @@ pub struct PasswordSource {
 
 impl PasswordSource {
     /// Reads or asks.
-    pub fn read(&self) -> Result<Secret, Failure> {
-        let read = |text: std::io::Result<String>, from: &str| {
-            text.map_err(|error| {
-                let error =
-                    anyhow::Error::new(error).context(format!("cannot read the password from {from}"));
-                Failure::new(exit::NO_PERMISSION, error)
-            })
-        };
-        let text = match &self.password_file {
-            Some(path) => read(std::fs::read_to_string(path), &path.display().to_string())?,
-            None if std::io::stdin().is_terminal() => {
-                read(rpassword::prompt_password("Password: "), "the terminal")?
-            }
-            None => read(std::io::read_to_string(std::io::stdin()), "standard input")?,
-        };
-        let line = text.lines().next().unwrap_or_default();
-        Ok(Secret::new(line.as_bytes().to_vec()))
+    fn read(&self) -> Result<Secret, Failure> {
+        read_password(self.password_file.as_deref())
     }
+}
+
+/// The first line of a file or of standard input; on a terminal it is asked for.
+pub fn read_password(file: Option<&Path>) -> Result<Secret, Failure> {
+    match file {
+        Some(path) => first_line(std::fs::read(path), &path.display().to_string()),
+        None if std::io::stdin().is_terminal() => ask("Password: "),
+        None => {
+            let mut text = Vec::new();
+            let read = std::io::Read::read_to_end(&mut std::io::stdin(), &mut text);
+            first_line(read.map(|_| text), "standard input")
+        }
+    }
+}
+
+/// Asks at the terminal, without echo.
+pub fn ask(prompt: &str) -> Result<Secret, Failure> {
+    first_line(rpassword::prompt_password(prompt).map(String::into_bytes), "the terminal")
+}
+
+fn first_line(text: std::io::Result<Vec<u8>>, from: &str) -> Result<Secret, Failure> {
+    let text = text.map(Zeroizing::new).map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("cannot read the password from {from}"));
+        Failure::new(exit::NO_PERMISSION, error)
+    })?;
+    let line = text.split(|&octet| octet == b'\n').next().unwrap_or_default();
+    Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }
 
 /// Where a POP3 login leads.
@@ -45,4 +62,26 @@ pub fn route(config: &Config, login: &str) -> Result<Route, Failure> {
             anyhow::anyhow!("no upstream takes the login \"{login}\": see the domains of each [upstream]");
         Failure::new(exit::CONFIG, error)
     })
+}
+
+/// A login's mailbox, with the mail server's password: read from where the configuration says,
+/// else asked for.
+pub async fn account(route: &Route, login: &str, password: &PasswordSource) -> Result<Account, Failure> {
+    let connector =
+        Connector::new(Arc::clone(&route.upstream)).map_err(|error| Failure::new(exit::CONFIG, error))?;
+    let (login, username) = (login.to_owned(), route.username.clone());
+    match route.source().cloned() {
+        Some(source) if password.password_file.is_some() => {
+            let error = anyhow::anyhow!(
+                "the mail server's password for {login} comes from its {}: leave --password-file out",
+                source.key()
+            );
+            Err(Failure::new(exit::USAGE, error))
+        }
+        Some(source) => {
+            let entrusted = Entrusted { login, connector, username, source };
+            entrusted.account().await.map_err(|error| Failure::new(exit::NO_PERMISSION, error))
+        }
+        None => Ok(Account { login, connector, username, password: password.read()?, source: None }),
+    }
 }

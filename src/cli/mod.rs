@@ -8,6 +8,7 @@ mod exit;
 mod explain;
 mod facts;
 mod gather;
+mod hash_password;
 mod login;
 mod restore;
 mod serve;
@@ -52,6 +53,9 @@ enum Command {
     Explain(explain::Arguments),
     /// Let a login go on whose mailbox the mail server has made anew, though messages look new.
     Accept(accept::Arguments),
+    /// Make the hash of a device's password, for password_hash of its account.
+    #[command(after_help = hash_password::EXAMPLES)]
+    HashPassword(hash_password::Arguments),
     /// The listings that are kept from former logins.
     Cache(cache::Arguments),
 }
@@ -72,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Deletions(arguments) => deletions::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Accept(arguments) => accept::run(&arguments),
+        Command::HashPassword(arguments) => hash_password::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
     };
     match result {

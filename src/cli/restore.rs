@@ -1,7 +1,6 @@
 //! `popbridge deletions restore`: what a program deleted comes back, under its old unique id.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,9 +11,9 @@ use super::source::Source;
 use super::state::{print, print_json, with_state};
 use super::trail;
 use crate::auth::Route;
-use crate::maildrop::{self, Account, Restored};
+use crate::maildrop::{self, Restored};
 use crate::store::{Deletion, State, Store};
-use crate::upstream::{self, Connector, Outcome, Pool};
+use crate::upstream::{self, Outcome, Pool};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -22,8 +21,8 @@ Examples:
   popbridge deletions restore --config popbridge.toml alice@example.org --since 2h
   popbridge deletions restore --config popbridge.toml alice@example.org --all --password-file password
 
-The password is needed only for what has left its folder or was flagged, not for what is hidden or
-still waits.";
+The mail server's password is needed only for what has left its folder or was flagged, not for what
+is hidden or still waits. For a login with a password_hash it is read from where the configuration says.";
 
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["messages", "all", "since"]))]
@@ -122,13 +121,7 @@ async fn restore(
     picked: &[Deletion],
 ) -> Result<Vec<Restored>, Failure> {
     let account = match picked.iter().any(maildrop::needs_login) {
-        true => Some(Account {
-            login: arguments.login.clone(),
-            connector: Connector::new(Arc::clone(&route.upstream))
-                .map_err(|error| Failure::new(exit::CONFIG, error))?,
-            username: route.username.clone(),
-            password: arguments.password.read()?,
-        }),
+        true => Some(login::account(route, &arguments.login, &arguments.password).await?),
         false => None,
     };
     let pool = Pool::new(0).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
@@ -141,6 +134,9 @@ async fn restore(
                     route.username
                 );
                 Failure::new(exit::NO_PERMISSION, error)
+            }
+            error @ maildrop::Error::SecretRefused { .. } => {
+                Failure::new(exit::NO_PERMISSION, anyhow::Error::new(error).context("nothing was restored"))
             }
             maildrop::Error::Store(error) => error.into(),
             error => {

@@ -127,6 +127,15 @@ pub struct AccountForm {
     pub login: Spanned<String>,
     pub upstream: Option<Spanned<String>>,
     pub username: Option<Spanned<String>>,
+    pub password_hash: Option<Spanned<String>>,
+    pub password_file: Option<Spanned<PathBuf>>,
+    pub password_env: Option<Spanned<String>>,
+    pub password_command: Option<Spanned<Vec<String>>>,
+    pub password_credential: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "networks")]
+    pub allow: Vec<IpNet>,
+    #[serde(default)]
+    pub require_tls: bool,
     #[serde(default, deserialize_with = "layer")]
     pub maildrop: MaildropForm,
 }

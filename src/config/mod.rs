@@ -1,6 +1,7 @@
 //! Resolved settings: read once, checked, with nothing left to look up. `file` has their form
 //! on disk, `resolve` the way from there.
 
+mod accounts;
 mod error;
 mod file;
 mod layer;
@@ -20,6 +21,8 @@ pub use error::ConfigError;
 pub use maildrop::{
     Lock, Maildrop, NoShare, NoSize, OnDelete, OnRetrieve, Share, Size, UniqueIdScheme, folder_name,
 };
+
+use crate::secret::{PasswordHash, SecretSource};
 
 /// Everything that popbridge was told.
 #[derive(Debug, Clone)]
@@ -194,14 +197,28 @@ pub fn upstream_for<'a>(upstreams: &'a [Arc<Upstream>], login: &str) -> Option<&
     })
 }
 
-/// A login with settings of its own. Its password is the mail server's.
+/// A login with settings of its own.
 #[derive(Debug, Clone)]
 pub struct Account {
     pub login: String,
     pub upstream: Arc<Upstream>,
     /// The user name at the upstream.
     pub username: String,
+    /// `None`: the login's password is the upstream's.
+    pub own_password: Option<OwnPassword>,
+    /// From where it may be used; empty: from everywhere.
+    pub allow: Vec<IpNet>,
+    /// Whether it may be used under TLS only.
+    pub require_tls: bool,
     pub maildrop: Arc<Maildrop>,
+}
+
+/// A POP3 password that is no other's, in front of one that the program does not know.
+#[derive(Debug, Clone)]
+pub struct OwnPassword {
+    pub hash: PasswordHash,
+    /// Where the upstream's is read from.
+    pub upstream: SecretSource,
 }
 
 /// How the connection to an upstream is protected.

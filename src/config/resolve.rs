@@ -1,6 +1,6 @@
 //! From the form on disk to settings with nothing left to look up; what is wrong names its line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use std::sync::Arc;
 use toml::Spanned;
 use url::Url;
 
-use super::error::{ConfigError, quoted, reworded, unknown_name};
-use super::file::{AccountForm, FileForm, LimitsForm, ListenerForm, TlsForm, UpstreamForm};
+use super::accounts::accounts;
+use super::error::{ConfigError, reworded};
+use super::file::{FileForm, LimitsForm, ListenerForm, TlsForm, UpstreamForm};
 use super::maildrop::Maildrop;
 use super::places::state_directory;
 use super::source::Source;
 use super::{
-    Account, Certificate, Config, Database, Limits, Listener, ListenerTls, Security, TransportSecurity,
-    Upstream, UsernameTemplate, upstream_for,
+    Certificate, Config, Database, Limits, Listener, ListenerTls, Security, TransportSecurity, Upstream,
+    UsernameTemplate,
 };
 
 /// Reads and resolves a configuration.
@@ -226,61 +227,6 @@ fn upstream(
         connections_per_account: connections.into_inner(),
         maildrop: Arc::new(form.maildrop.over(everyone, source)?),
     })
-}
-
-fn accounts(
-    source: &Source<'_>,
-    forms: Vec<AccountForm>,
-    upstreams: &[Arc<Upstream>],
-) -> Result<Vec<Arc<Account>>, ConfigError> {
-    let mut taken = BTreeSet::new();
-    let mut accounts = Vec::new();
-    for form in forms {
-        let span = form.login.span();
-        let login = form.login.into_inner();
-        if login.is_empty() || login.contains(char::is_control) {
-            return Err(source.at(&span, "a login has at least one character, and no control characters"));
-        }
-        if !taken.insert(login.clone()) {
-            return Err(source.at(&span, format!("the login \"{login}\" has an [[account]] already")));
-        }
-        let upstream = match &form.upstream {
-            Some(name) => {
-                named(name.get_ref(), upstreams).map_err(|message| source.at(&name.span(), message))?
-            }
-            None => upstream_for(upstreams, &login).ok_or_else(|| {
-                let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-                let message = format!(
-                    "no upstream takes \"{login}\" by its domain, so say which: upstream = {}",
-                    quoted(&names, " or ")
-                );
-                source.at(&span, message)
-            })?,
-        };
-        let username = match form.username {
-            Some(name) if name.get_ref().is_empty() || name.get_ref().contains(char::is_control) => {
-                return Err(source.at(
-                    &name.span(),
-                    "a username has at least one character, and no control characters; leave the key out for \
-                     the upstream's username",
-                ));
-            }
-            Some(name) => name.into_inner(),
-            None => upstream.username.fill(&login),
-        };
-        let maildrop = Arc::new(form.maildrop.over(&upstream.maildrop, source)?);
-        accounts.push(Arc::new(Account { login, upstream: Arc::clone(upstream), username, maildrop }));
-    }
-    Ok(accounts)
-}
-
-/// The upstream of this name.
-fn named<'a>(name: &str, upstreams: &'a [Arc<Upstream>]) -> Result<&'a Arc<Upstream>, String> {
-    let known = upstreams.iter().map(|upstream| upstream.name.as_str());
-    upstreams
-        .iter()
-        .find(|upstream| upstream.name == name)
-        .ok_or_else(|| unknown_name("upstream", name, known))
 }
 
 fn username_template(

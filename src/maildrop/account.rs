@@ -1,8 +1,9 @@
 //! Whose mailbox, and which folder of it.
 
+use super::error::Error;
 use crate::ids::UidValidity;
-use crate::secret::Secret;
-use crate::upstream::{Access, Connector, FolderName};
+use crate::secret::{Secret, SecretSource};
+use crate::upstream::{self, Access, Connector, FolderName};
 
 /// Whose mailbox on which server.
 #[derive(Clone)]
@@ -13,6 +14,53 @@ pub struct Account {
     /// The user name there.
     pub username: String,
     pub password: Secret,
+    /// Where popbridge has read the password; `None`: the program gave it.
+    pub source: Option<SecretSource>,
+}
+
+impl Account {
+    /// With the password as it is now, for a login in the middle of a session. A place that gives
+    /// none just now is no reason to doubt the password that was good a while ago.
+    pub async fn renew(&mut self) {
+        let Some(source) = &self.source else { return };
+        match source.read().await {
+            Ok(password) => self.password = password,
+            Err(error) => {
+                tracing::warn!(login = %self.login, key = source.key(), %error, "a password is not read again");
+            }
+        }
+    }
+
+    /// What it means that its login failed: a password that popbridge has read itself is not the
+    /// program's fault.
+    pub fn blame(&self, error: upstream::Error) -> Error {
+        match (&self.source, error) {
+            (Some(source), upstream::Error::Login(status)) if status.rejects_credentials() => {
+                Error::SecretRefused { login: self.login.clone(), key: source.key(), status }
+            }
+            (_, error) => error.into(),
+        }
+    }
+}
+
+/// An account whose password popbridge can read itself.
+#[derive(Clone)]
+pub struct Entrusted {
+    pub login: String,
+    pub connector: Connector,
+    pub username: String,
+    pub source: SecretSource,
+}
+
+impl Entrusted {
+    /// With the password as it is now.
+    pub async fn account(self) -> Result<Account, Error> {
+        let Self { login, connector, username, source } = self;
+        match source.read().await {
+            Ok(password) => Ok(Account { login, connector, username, password, source: Some(source) }),
+            Err(reason) => Err(Error::Secret { login, key: source.key(), reason }),
+        }
+    }
 }
 
 /// A folder as it has to be when something is done in it.

@@ -1,7 +1,8 @@
 //! What can go wrong with a maildrop.
 
 use super::policy::Unsuited;
-use crate::upstream::FolderName;
+use crate::secret::Unreadable;
+use crate::upstream::{FolderName, Status};
 use crate::{store, upstream};
 
 /// An error of the maildrop; `session::failure` turns each into a POP3 reply.
@@ -11,6 +12,12 @@ pub enum Error {
     Upstream(#[from] upstream::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The login's password for the upstream, which popbridge reads itself, cannot be read.
+    #[error("the mail server's password for {login} cannot be read from {key}: {reason}")]
+    Secret { login: String, key: &'static str, reason: Unreadable },
+    /// The upstream does not take it. The program's own password was right.
+    #[error("the mail server refuses the password for {login} that {key} gives: {status}")]
+    SecretRefused { login: String, key: &'static str, status: Status },
     /// Another session has the maildrop, and its client is alive.
     #[error("the maildrop is in use by another session")]
     InUse,

@@ -64,7 +64,8 @@ impl Link {
 
     /// The same for credentials that are proven.
     pub async fn admitted(admission: Admission, account: Account) -> Result<Self, Error> {
-        let (slot, imap) = admission.seat(&account.connector, &account.password).await?;
+        let seated = admission.seat(&account.connector, &account.password).await;
+        let (slot, imap) = seated.map_err(|error| account.blame(error))?;
         let patience = account.connector.upstream().recovery;
         Ok(Self {
             account,
@@ -233,8 +234,10 @@ impl Link {
                 Err(upstream::Error::Refused { status, .. }) if status.throttles().is_some() => {}
                 Err(_) => {
                     self.drop_connection();
+                    self.account.renew().await;
                     let Account { connector, password, .. } = &self.account;
-                    self.imap = Some(self.slot.log_in(connector, password).await?);
+                    let opened = self.slot.log_in(connector, password).await;
+                    self.imap = Some(opened.map_err(|error| self.account.blame(error))?);
                 }
             }
         }
@@ -326,5 +329,6 @@ async fn usable(imap: &mut Imap, paused: bool) -> upstream::Result<()> {
 
 /// Finds out whether an account's password is right.
 pub async fn admit(pool: &Pool, account: &Account) -> Result<Admission, Error> {
-    Ok(pool.admit(&account.connector, &account.username, &account.password).await?)
+    let admitted = pool.admit(&account.connector, &account.username, &account.password).await;
+    admitted.map_err(|error| account.blame(error))
 }

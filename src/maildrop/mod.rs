@@ -29,7 +29,7 @@ mod vault;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use account::Account;
+pub use account::{Account, Entrusted};
 pub use closing::Closing;
 pub use error::Error;
 pub use folder::Folder;
@@ -96,6 +96,11 @@ impl Maildrops {
             vault: Vault::default(),
             targets: Targets::default(),
         }
+    }
+
+    /// Deletions of these accounts that are due need nobody to log in.
+    pub fn entrust(self, accounts: Vec<Entrusted>) -> Self {
+        Self { vault: Vault::new(accounts), ..self }
     }
 
     /// Says goodbye to the upstreams, writes what is pending in the database and closes it.

@@ -37,16 +37,16 @@ impl Maildrops {
         }
     }
 
-    /// Carries out what is due, for accounts whose password is at hand. The others' turn comes
+    /// Carries out what is due, for accounts whose password can be had. The others' turn comes
     /// with their next login.
     async fn sweep_due(&self) -> Result<()> {
         for (upstream, username) in self.store.due(now()).await? {
             if self.pool.is_paused(&upstream, &username) {
                 continue;
             }
-            let Some(account) = self.vault.ready(&upstream, &username) else { continue };
+            let Some(access) = self.vault.ready(&upstream, &username) else { continue };
             let carried = async {
-                let mut link = Link::open_impatient(&self.pool, account).await?;
+                let mut link = Link::open_impatient(&self.pool, access.account().await?).await?;
                 let carried = carry_out::due(&mut link, &self.store, &self.turns, |_| true).await;
                 self.targets.heed(link.account(), carried.error.as_ref());
                 link.close().await;

@@ -7,10 +7,11 @@ use zeroize::Zeroizing;
 
 use super::common::{Strikes, capabilities, invalid, language, list, may_log_in, parse};
 use super::{Client, Context, End, Summary, failure};
-use crate::auth::{Credentials, Exchange, Next};
-use crate::maildrop::{Account, Error, Maildrop};
+use crate::auth::{Credentials, Exchange, Next, Refused, Route, Visitor};
+use crate::maildrop::{Account, Entrusted, Error, Maildrop};
 use crate::pop3::{Code, Command, Connection, Input, Reply};
 use crate::secret::Secret;
+use crate::upstream::Connector;
 
 /// OAuth tokens reach several KB, in AUTH and, with some programs, in PASS.
 const LINE_LIMIT: usize = 16 * 1024;
@@ -216,7 +217,7 @@ impl<'a> Authorization<'a> {
         Ok(After::Stay)
     }
 
-    /// Finds the upstream, logs in there and opens the maildrop.
+    /// Finds the upstream, lets the client in, logs in there and opens the maildrop.
     async fn log_in(&mut self, credentials: Credentials, summary: &mut Summary) -> Result<After, End> {
         let login = credentials.login.clone();
         let opened = tokio::select! {
@@ -241,26 +242,39 @@ impl<'a> Authorization<'a> {
         let refused = |reason: &dyn std::fmt::Display| {
             tracing::info!(login = %credentials.login, address = %self.client.address, %reason, "login failed");
         };
-        let no_route = || Reply::coded(Code::Auth, "Authentication failed: no mail server for this name");
-        let Some(route) = self.context.accounts.route(&credentials.login) else {
-            refused(&"no upstream for this login");
-            return Err(no_route());
-        };
-        let Some(connector) = self.context.connectors.get(&route.upstream.name) else {
-            refused(&"no upstream for this login");
-            return Err(no_route());
-        };
-        let account = Account {
-            login: credentials.login.clone(),
-            connector: connector.clone(),
-            username: route.username,
-            password: credentials.password.clone(),
-        };
-        let opened = self.context.maildrops.open(account, route.maildrop, self.connection.activity());
-        opened.await.map_err(|error: Error| {
+        let visitor = Visitor { address: self.client.address.ip(), tls: self.connection.is_tls() };
+        let route = self.context.accounts.route(&credentials.login);
+        let admitted = self.context.door.admit(route, &credentials, visitor).await;
+        let routed = admitted.and_then(|route| {
+            let connector = self.context.connectors.get(&route.upstream.name).ok_or(Refused::NoRoute)?;
+            Ok((route, connector.clone()))
+        });
+        let (route, connector) = routed.map_err(|error| {
+            refused(&error);
+            failure::refused(&error)
+        })?;
+        self.open_at(route, connector, &credentials).await.map_err(|error| {
             refused(&error);
             failure::reply(&error)
         })
+    }
+
+    async fn open_at(
+        &self,
+        route: Route,
+        connector: Connector,
+        credentials: &Credentials,
+    ) -> Result<Maildrop, Error> {
+        let login = credentials.login.clone();
+        let username = route.username.clone();
+        let account = match route.source().cloned() {
+            Some(source) => Entrusted { login, connector, username, source }.account().await?,
+            None => {
+                let password = credentials.password.clone();
+                Account { login, connector, username, password, source: None }
+            }
+        };
+        self.context.maildrops.open(account, route.maildrop, self.connection.activity()).await
     }
 
     /// The next line, within `login_timeout` since the connection.

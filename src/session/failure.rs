@@ -1,5 +1,6 @@
 //! The one table from every error to a POP3 reply (RFC 2449 §8, RFC 3206).
 
+use crate::auth::Refused;
 use crate::maildrop::Error;
 use crate::pop3::{Code, Reply};
 use crate::upstream::{self, Code as Imap, Status};
@@ -11,6 +12,21 @@ pub fn reply(error: &Error) -> Reply {
         Error::Store(error) => {
             tracing::error!(%error, "state database");
             Reply::coded(Code::SysTemp, "The bridge cannot use its state database; try again later")
+        }
+        Error::Secret { reason, .. } => {
+            tracing::error!(%error, "a password for a mail server");
+            let code = if reason.may_pass() { Code::SysTemp } else { Code::SysPerm };
+            Reply::coded(
+                code,
+                "The bridge cannot read its password for the mail server; who runs the bridge must look at its log",
+            )
+        }
+        Error::SecretRefused { .. } => {
+            tracing::error!(%error, "a password for a mail server");
+            Reply::coded(
+                Code::SysPerm,
+                "The bridge's password for the mail server is refused; who runs the bridge must look at its log",
+            )
         }
         Error::InUse => Reply::coded(Code::InUse, "The maildrop is in use by another session"),
         Error::Unsuited(reason) => {
@@ -33,6 +49,15 @@ pub fn reply(error: &Error) -> Reply {
             format!("some deleted messages not removed: {removed} of {marked} were"),
         ),
         Error::Kept => Reply::coded(Code::SysTemp, "some deleted messages not removed"),
+    }
+}
+
+/// The reply to who is not let in.
+pub fn refused(refused: &Refused) -> Reply {
+    match refused {
+        Refused::NoRoute => Reply::coded(Code::Auth, "Authentication failed: no mail server for this name"),
+        Refused::Wrong(_) => Reply::coded(Code::Auth, "Authentication failed"),
+        Refused::Busy => Reply::coded(Code::SysTemp, "Too many logins at once; try again later"),
     }
 }
 

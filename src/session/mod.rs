@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::Accounts;
+use crate::auth::{Accounts, Door};
 use crate::config::{Limits, Security};
 use crate::maildrop::Maildrops;
 use crate::pop3::{Connection, Interrupted};
@@ -28,6 +28,7 @@ use transaction::Transaction;
 /// What all sessions share.
 pub struct Context {
     pub accounts: Accounts,
+    pub door: Door,
     /// By the upstreams' names.
     pub connectors: HashMap<String, Connector>,
     pub maildrops: Maildrops,

@@ -16,10 +16,9 @@ use super::control::Imap;
 use super::error::{Error, Result};
 use super::keeper::{Keeper, dismiss_all};
 use super::pace::{Pace, Pacer};
-use super::proof::{NoRandom, Proof, Prover};
 use super::quirks::connection_limits;
 use super::seats::{Found, Owner, Seats};
-use crate::secret::Secret;
+use crate::secret::{NoRandom, Proof, Prover, Secret};
 
 /// How long a session waits for another one of its account to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -207,7 +206,7 @@ impl Admission {
         let taken = pool.take(&owner, &proof, connector).await;
         let (imap, proven) = match login {
             None => {
-                let (slot, keeper) = taken?;
+                let (mut slot, keeper) = taken?;
                 if let Some(keeper) = keeper
                     && let Some(imap) = keeper.recall().await
                 {
@@ -243,8 +242,11 @@ impl Admission {
 
 impl Slot {
     /// A new connection in this place.
-    pub async fn log_in(&self, connector: &Connector, password: &Secret) -> Result<Imap> {
+    pub async fn log_in(&mut self, connector: &Connector, password: &Secret) -> Result<Imap> {
         let Self { pool, owner, proof, id } = self;
+        // It may be another password than the one that the place was taken with.
+        *proof = pool.0.prover.proof(&owner.0, &owner.1, password);
+        pool.seats().claim(owner, *id, proof);
         let imap = pool.log_in(owner, proof, connector, password).await?;
         pool.seats().proved(owner, *id, Instant::now());
         Ok(imap)

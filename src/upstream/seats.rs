@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
 
 use super::keeper::Keeper;
-use super::proof::Proof;
 use super::quirks::ConnectionLimits;
+use crate::secret::Proof;
 
 /// Upstream, and user name there.
 pub type Owner = (String, String);
@@ -89,6 +89,14 @@ impl Seats {
             if seats.is_empty() {
                 self.accounts.remove(owner);
             }
+        }
+    }
+
+    /// This seat's connection is going to be logged in with this.
+    pub fn claim(&mut self, owner: &Owner, id: u64, proof: &Proof) {
+        let mut seats = self.accounts.get_mut(owner).into_iter().flatten();
+        if let Some(seat) = seats.find(|seat| seat.id == id && seat.proof != *proof) {
+            (seat.proof, seat.proven) = (proof.clone(), None);
         }
     }
 

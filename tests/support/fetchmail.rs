@@ -20,6 +20,7 @@ pub struct Fetchmail {
     home: TempDir,
     program: PathBuf,
     user: String,
+    password: String,
     keep: bool,
 }
 
@@ -50,7 +51,12 @@ impl Fetchmail {
         let text = format!("file=$(mktemp '{}/XXXXXXXXXX') && exec cat > \"$file\"\n", inbox.display());
         fs::write(home.path().join("deliver"), text).expect("a file is written");
         let program = process::require("fetchmail", "fetchmail");
-        Self { home, program, user: user.to_owned(), keep }
+        Self { home, program, user: user.to_owned(), password: PASSWORD.to_owned(), keep }
+    }
+
+    /// With another password than the mailbox's.
+    pub fn giving(self, password: &str) -> Self {
+        Self { password: password.to_owned(), ..self }
     }
 
     pub fn poll(&self, bridge: SocketAddr) -> Poll {
@@ -59,10 +65,11 @@ impl Fetchmail {
         let text = format!(
             "set invisible\nset no spambounce\n\
              poll 127.0.0.1 protocol pop3 port {} {server} timeout 60\n\
-             user '{}' password '{PASSWORD}' {keep} no rewrite no mimedecode pass8bits sslproto ''\n\
+             user '{}' password \"{}\" {keep} no rewrite no mimedecode pass8bits sslproto ''\n\
              mda 'sh {}'\n",
             bridge.port(),
             self.user,
+            self.password,
             home.join("deliver").display(),
         );
         let settings = home.join("fetchmailrc");

@@ -1,8 +1,17 @@
-//! Passwords: never printed, zeroed when dropped.
+//! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
+//! recognised, `proof` that one was right a short while ago, `source` where one is read from.
+
+mod hash;
+mod proof;
+mod source;
 
 use std::fmt;
 
 use zeroize::Zeroizing;
+
+pub use hash::{NoHash, PasswordHash};
+pub use proof::{NoRandom, Proof, Prover};
+pub use source::{SecretSource, Unreadable};
 
 /// The octets of a password or token. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use ring::{hmac, rand};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use super::Secret;
 
 /// Makes proofs, with a key of its own that never leaves the memory.
 pub struct Prover(hmac::Key);
 
-/// What a login was proven with: a keyed hash of upstream, user name and password. Of use only in
-/// this process.
+/// What a login was proven with: a keyed hash of where, user name and password. Of use only in this
+/// process.
 #[derive(Clone)]
 pub struct Proof(hmac::Tag);
 
@@ -28,10 +28,10 @@ impl Prover {
         key.map(Self).map_err(|_| NoRandom)
     }
 
-    /// What these credentials are proven with.
-    pub fn proof(&self, upstream: &str, username: &str, password: &Secret) -> Proof {
+    /// What these credentials are proven with; `to` is who took them, as an upstream.
+    pub fn proof(&self, to: &str, username: &str, password: &Secret) -> Proof {
         let mut claim = Zeroizing::new(Vec::new());
-        for part in [upstream.as_bytes(), username.as_bytes(), password.expose()] {
+        for part in [to.as_bytes(), username.as_bytes(), password.expose()] {
             claim.extend_from_slice(&part.len().to_be_bytes());
             claim.extend_from_slice(part);
         }

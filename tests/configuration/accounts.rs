@@ -1,0 +1,156 @@
+//! Accounts that are devices: a password of their own, a place for the mail server's, from where
+//! and how they may be used.
+
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use popbridge::config::Config;
+use popbridge::secret::SecretSource;
+
+use super::{UPSTREAM, has_words, parse, refused_at};
+
+const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+/// The account is on line 3, its first other key on line 5.
+fn account(lines: &str) -> String {
+    format!("{UPSTREAM}[[account]]\nlogin = \"scanner\"\n{lines}\n")
+}
+
+fn device(lines: &str) -> String {
+    account(&format!("password_hash = \"{HASH}\"\n{lines}"))
+}
+
+fn source(text: &str) -> SecretSource {
+    let config = parse(text);
+    config.accounts[0].own_password.as_ref().expect("a password of its own").upstream.clone()
+}
+
+#[test]
+fn without_a_hash_the_password_is_the_upstreams() {
+    let config = parse(&account(""));
+    let account = &config.accounts[0];
+    assert!(account.own_password.is_none() && account.allow.is_empty() && !account.require_tls);
+}
+
+#[test]
+fn the_password_has_one_place() {
+    let environment = device("password_env = \"MAIL\"");
+    assert_eq!(source(&environment), SecretSource::Environment("MAIL".to_owned()));
+    let credential = device("password_credential = \"mail\"");
+    assert_eq!(source(&credential), SecretSource::Credential("mail".to_owned()));
+    let words = |words: &[&str]| SecretSource::Command(words.iter().map(|&word| word.to_owned()).collect());
+    let command = device("password_command = [\"pass\", \"show\", \"a/b\"]");
+    assert_eq!(source(&command), words(&["pass", "show", "a/b"]));
+    let beside = super::folder().join("bin/give");
+    let command = device("password_command = [\"bin/give\", \"a/b\"]");
+    assert_eq!(source(&command), words(&[&beside.to_string_lossy(), "a/b"]));
+    let absolute = device("password_command = [\"/usr/bin/give\"]");
+    assert_eq!(source(&absolute), words(&["/usr/bin/give"]));
+}
+
+#[test]
+fn half_a_device_is_refused() {
+    let all = ["password_file", "password_env", "password_command", "password_credential"];
+    refused_at(5, &device(""), &[&["password_hash is what the program is asked for"][..], &all].concat());
+    for (key, value) in [
+        ("password_file", "\"nowhere\""),
+        ("password_env", "\"MAIL\""),
+        ("password_command", "[\"true\"]"),
+        ("password_credential", "\"mail\""),
+    ] {
+        refused_at(
+            5,
+            &account(&format!("{key} = {value}")),
+            &[key, "password_hash", "popbridge hash-password"],
+        );
+    }
+    refused_at(
+        7,
+        &device("password_env = \"MAIL\"\npassword_credential = \"mail\""),
+        &["password_env and password_credential", "two places for one password", "leave one of them out"],
+    );
+    // Whatever comes first in the file, and before either is looked at.
+    refused_at(
+        6,
+        &device("password_command = [\"true\"]\npassword_file = \"nowhere\""),
+        &["password_file and password_command"],
+    );
+}
+
+#[test]
+fn a_hash_is_checked() {
+    let with = |hash: &str| account(&format!("password_hash = \"{hash}\"\npassword_env = \"MAIL\""));
+    for wrong in ["hunter2", "", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv", &HASH.replace("2id", "2i")] {
+        let words = ["password_hash", "no Argon2id hash", "popbridge hash-password"];
+        refused_at(5, &with(wrong), &words);
+        let message = super::refusal(&with(wrong));
+        assert!(wrong.is_empty() || wrong == "$argon2id$" || !message.contains(wrong), "{message}");
+    }
+    let dear = HASH.replace("m=256", "m=4194304");
+    refused_at(5, &with(&dear), &["4194304 KiB", "1 GiB", "popbridge hash-password"]);
+    let slow = HASH.replace("t=2", "t=4000000");
+    refused_at(5, &with(&slow), &["4000000 passes"]);
+}
+
+#[test]
+fn a_place_has_a_proper_name() {
+    for (value, words) in [
+        ("password_env = \"\"", "no name of an environment variable"),
+        ("password_env = \"A=B\"", "no name of an environment variable"),
+        ("password_command = []", "a program and its arguments"),
+        ("password_command = [\"\"]", "a program has a name"),
+        ("password_command = [\"a\", \"\\u0000\"]", "NUL"),
+        ("password_credential = \"\"", "not a path"),
+        ("password_credential = \"..\"", "not a path"),
+        ("password_credential = \"a/b\"", "not a path"),
+        ("password_file = \"\"", "leads nowhere"),
+        ("password_command = \"pass show\"", ""),
+        ("allow = [\"home\"]", "\"home\" is no network"),
+        ("require_tls = \"yes\"", ""),
+    ] {
+        refused_at(6, &device(value), &[words]);
+    }
+}
+
+#[test]
+fn a_file_is_its_owners_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = device("password_file = \"secret\"");
+    let load = |text: &str| Config::parse(text, "popbridge.toml", folder.path());
+    let refusal = |words: &[&str]| {
+        let message = load(&text).expect_err("refused").to_string();
+        assert!(message.starts_with("popbridge.toml:6: password_file: "), "{message}");
+        has_words(&message, words);
+    };
+    let path = folder.path().join("secret");
+    let shown = path.display().to_string();
+    refusal(&[&shown, "No such file"]);
+    std::fs::write(&path, "s3cret\n").expect("written");
+    for mode in [0o644, 0o640, 0o604, 0o602] {
+        set_permissions(&path, Permissions::from_mode(mode)).expect("our file");
+        refusal(&[&format!("mode {mode:04o}"), &format!("chmod 600 {shown}")]);
+    }
+    for mode in [0o600, 0o400] {
+        set_permissions(&path, Permissions::from_mode(mode)).expect("our file");
+        let config = load(&text).expect("closed");
+        let own = config.accounts[0].own_password.as_ref().expect("its own");
+        assert_eq!(own.upstream, SecretSource::File(path.clone()), "relative to the folder");
+        assert!(!format!("{config:?}").contains("argon2"), "{config:?}");
+    }
+    std::fs::remove_file(&path).expect("our file");
+    std::fs::create_dir(&path).expect("made");
+    refusal(&["no ordinary file"]);
+    let absolute = device("password_file = \"/nowhere/secret\"");
+    assert!(load(&absolute).expect_err("refused").to_string().contains("/nowhere/secret: No such file"));
+    assert!(Path::new("/nowhere").metadata().is_err());
+}
+
+#[test]
+fn where_and_how_a_login_may_be_used() {
+    let config = parse(&account("allow = [\"192.168.1.41\", \"fd00::/8\"]\nrequire_tls = true"));
+    let account = &config.accounts[0];
+    assert!(account.require_tls);
+    let networks: Vec<String> = account.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["192.168.1.41/32", "fd00::/8"]);
+}
