@@ -63,7 +63,7 @@ impl Default for Maildrop {
             unique_id: UniqueIdScheme::Popbridge,
             max_new_share: Share(10),
             lock: Lock::Exclusive,
-            read_ahead: Size(1024 * 1024),
+            read_ahead: Size(4 * 1024 * 1024),
         }
     }
 }

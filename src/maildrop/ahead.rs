@@ -7,7 +7,7 @@ use super::listing::{Entry, Listing};
 use crate::upstream::Request;
 
 /// The most messages in the window: beyond it a round trip costs next to nothing.
-const MOST: usize = 256;
+const MOST: usize = 512;
 
 /// How far behind the message that is being read they are looked for.
 const FAR: usize = 2 * MOST;
@@ -187,13 +187,13 @@ mod tests {
 
     #[test]
     fn it_doubles_in_line_and_starts_anew() {
-        let listing = listing(&[10; 600]);
+        let listing = listing(&[10; 1200]);
         let mut window = Window::new(10_000);
         let mut ask = |what, index| window.request(what, index, &listing).len();
-        let grown: Vec<usize> = (0..10).map(|index| ask(What::Whole, index)).collect();
-        assert_eq!(grown, [0, 1, 3, 7, 15, 31, 63, 127, 255, 255]);
-        assert_eq!(ask(What::Whole, 9), 0, "the same again");
-        assert_eq!(ask(What::Whole, 10), 1);
+        let grown: Vec<usize> = (0..11).map(|index| ask(What::Whole, index)).collect();
+        assert_eq!(grown, [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 511]);
+        assert_eq!(ask(What::Whole, 10), 0, "the same again");
+        assert_eq!(ask(What::Whole, 11), 1);
         assert_eq!(ask(What::Whole, 20), 0, "further on");
         assert_eq!(ask(What::Header, 21), 0, "something else");
         assert_eq!(ask(What::Header, 22), 1);

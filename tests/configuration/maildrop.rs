@@ -42,7 +42,7 @@ fn the_defaults_are_what_they_are() {
         unique_id: UniqueIdScheme::Popbridge,
         max_new_share: "10%".parse().expect("a share"),
         lock: Lock::Exclusive,
-        read_ahead: "1 MiB".parse().expect("a size"),
+        read_ahead: "4 MiB".parse().expect("a size"),
     };
     assert_eq!(maildrop, expected);
 }
