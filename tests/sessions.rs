@@ -279,8 +279,8 @@ async fn the_upstream_is_asked_little() {
     assert_eq!((count("SELECT"), count("RFC822.SIZE"), count("STORE")), (1, 0, 1), "{commands:#?}");
     // The first session's connection: the server knows already who we are.
     assert_eq!((sim.logins(), count("ID (")), (1, 0), "{commands:#?}");
-    assert_eq!(count("BODY.PEEK[HEADER]"), 3, "{commands:#?}");
-    assert_eq!(count("BODY.PEEK[]"), 3, "{commands:#?}");
+    // The third message is on its way with the second, and its header is its beginning.
+    assert_eq!((count("BODY.PEEK[HEADER]"), count("BODY.PEEK[]")), (2, 2), "{commands:#?}");
     assert!(!commands.iter().any(|command| command.starts_with("CLOSE")), "{commands:#?}");
     let store = commands.iter().find(|command| command.contains("STORE"));
     assert_eq!(store.map(String::as_str), Some("UID STORE 1:3 +FLAGS.SILENT (\\Seen)"));
