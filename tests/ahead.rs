@@ -229,7 +229,7 @@ async fn switched_off_nothing_is_asked_for_ahead() {
 #[tokio::test]
 async fn large_messages_travel_alone_and_one_ahead() {
     let mail: Vec<Vec<u8>> = (0..6).map(|index| big(3 << 19, index)).collect();
-    let stage = Stage::new(mail, Persona::Dovecot, "").await;
+    let stage = Stage::new(mail, Persona::Dovecot, "read_ahead = \"1 MiB\"").await;
     let mut client = stage.login().await;
     for number in 1..=6 {
         stage.retr(&mut client, number).await;
@@ -247,7 +247,7 @@ async fn large_messages_travel_alone_and_one_ahead() {
 async fn what_a_client_leaves_for_its_size_is_not_asked_for() {
     let large = |index: usize| index % 10 == 7;
     let mail = (0..60).map(|index| big(if large(index) { 3 << 19 } else { 3000 }, index as u64));
-    let stage = Stage::new(mail.collect(), Persona::Dovecot, "").await;
+    let stage = Stage::new(mail.collect(), Persona::Dovecot, "read_ahead = \"1 MiB\"").await;
     let mut client = stage.login().await;
     for index in (0..60).filter(|index| !large(*index)) {
         stage.retr(&mut client, index + 1).await;
