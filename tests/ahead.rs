@@ -75,8 +75,11 @@ impl Stage {
         let (header, body) = split(&expected);
         let body: Vec<u8> =
             body.split_inclusive(|&octet| octet == b'\n').take(lines).flatten().copied().collect();
+        // A header ends with a blank line, even if the message has none (RFC 1939 §7).
+        let has_blank = header.ends_with(b"\r\n\r\n") || header == b"\r\n";
+        let blank = if has_blank || lines > 0 { &b""[..] } else { b"\r\n" };
         let top = client.top(number, lines).await;
-        assert_same(&top, &[header, &body].concat(), &format!("TOP {number} {lines}"));
+        assert_same(&top, &[header, blank, &body].concat(), &format!("TOP {number} {lines}"));
     }
 
     /// Commands that asked for bodies or headers.

@@ -167,7 +167,8 @@ impl Reader {
             place: place.clone(),
             request,
             following,
-            as_it_is: matches!(stage, Stage::Whole),
+            // What goes on later has not been sent by this reader.
+            as_it_is: matches!(stage, Stage::Whole) && keeps != Keeps::Rest,
             stage,
             done: 0,
             repeated: 0,
@@ -314,7 +315,8 @@ impl Reader {
             Stage::Whole if self.done > self.fetched && self.fetched >= u64::from(REST) => None,
             Stage::Whole | Stage::Done => {
                 self.stage = Stage::Done;
-                None
+                // Asked for as a header, it may be one without its blank line.
+                (self.keeps == Keeps::Rest).then_some(Part::HeaderEnds)
             }
             Stage::Header { then_lines } => {
                 self.stage = match then_lines {

@@ -54,6 +54,7 @@ fn odd_mail() -> Vec<Vec<u8>> {
         long(40_000),
         b"Subject: lf\n\nbare\nlines\n.\n".to_vec(),
         b"Subject: x\r\n\r\n".to_vec(),
+        b"Subject: no blank line\r\n".to_vec(),
         big(300_000, 7),
         b"Subject: behind\r\n\r\n.\r\n..\r\n".to_vec(),
         big(40_000, 8),
