@@ -48,7 +48,8 @@ impl Popbridge {
         // As the peers are set up: nothing is marked read, and what is deleted is gone.
         let mut settings = Settings::new(format!("imap://{upstream}"))
             .with("maildrop", "on_retrieve = \"leave\"\non_delete = \"expunge\"")
-            .with("limits", &format!("sessions = {sessions}\nsessions_per_address = {sessions}"));
+            .with("limits", &format!("sessions = {sessions}\nsessions_per_address = {sessions}"))
+            .with("limits", "kept_connections = 512");
         if !kept {
             settings = settings.with("upstream.home", "keep_alive = \"0s\"");
         }
