@@ -141,7 +141,7 @@ async fn several_at_once_delete_the_same_once() {
         let stage = Stage::with(Options { capability, ..Options::default() });
         let lines = "folders = [\"INBOX\", \"Work\"]\non_delete = \"trash\"\nlock = \"shared\"";
         let settings = Settings::new(stage.dovecot.url()).with("maildrop", lines).with("[account]", device);
-        let bridge = Bridge::start(&settings);
+        let bridge = Bridge::start(&settings.with("upstream.home", "connections_per_account = 4"));
         let mut sessions = Vec::new();
         for name in ["alice", "alice", "device", "alice+Work"] {
             let mut pop3 = login(&bridge, name).await;
