@@ -87,7 +87,9 @@ async fn nothing_twice(poll: fn(&Home, u16)) {
     let dovecot = Dovecot::start(&Options::default());
     let messages: Vec<Vec<u8>> = (0..MESSAGES).map(message).collect();
     dovecot.append_all("alice", "INBOX", messages.iter().map(Vec::as_slice), "");
-    let mut bridge = Bridge::start(&Settings::new(dovecot.url()));
+    // Nobody is logged in while the mailbox is made anew.
+    let settings = Settings::new(dovecot.url()).with("upstream.home", "keep_alive = \"0s\"");
+    let mut bridge = Bridge::start(&settings);
     // getmail remembers by the port as well: it stays over restarts.
     let file = bridge.configuration();
     let text = fs::read_to_string(&file).expect("the configuration");
