@@ -14,7 +14,7 @@ use popbridge::config::{Config, UniqueIdScheme};
 use popbridge::ids::{Octets, Uid, UidValidity};
 use popbridge::maildrop::{Deriver, Listing};
 use popbridge::pop3::{Command, Limit, Multiline, scan_row, unique_id_row};
-use popbridge::secret::Secret;
+use popbridge::secret::{Credential, Secret};
 use popbridge::upstream::{Access, Connector, Extra, FolderName, Imap, scan};
 
 /// Messages in a large mailbox.
@@ -152,7 +152,7 @@ mod upstream_listing {
         let upstream = config.expect("a configuration").upstreams.remove(0);
         let connector = Connector::new(Arc::clone(&upstream)).expect("no certificates");
         let mut imap = Imap::open(&connector).await.expect("greeted");
-        imap.login("alice", &Secret::new(b"secret".to_vec())).await.expect("logged in");
+        imap.login("alice", &Credential::Password(Secret::new(b"secret".to_vec()))).await.expect("logged in");
         imap
     }
 

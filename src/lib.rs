@@ -16,7 +16,8 @@
 //! | 1 | [`pop3`] | the POP3 wire, no policy |
 //! | 1 | [`config`] | settings, resolved once |
 //! | 1 | [`fingerprint`] | what identifies a message whatever its UID |
-//! | 0 | [`ids`], [`secret`], [`activity`], [`shutdown`], [`telemetry`], [`failpoint`] | |
+//! | 1 | [`http`] | requests to web servers: signing in, finding a mail server |
+//! | 0 | [`ids`], [`secret`], [`trust`], [`activity`], [`shutdown`], [`telemetry`], [`failpoint`] | |
 //!
 //! # The walk of one RETR
 //!
@@ -34,6 +35,7 @@ pub mod cli;
 pub mod config;
 pub mod failpoint;
 pub mod fingerprint;
+pub mod http;
 pub mod ids;
 pub mod maildrop;
 pub mod pop3;
@@ -43,4 +45,5 @@ pub mod session;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod trust;
 pub mod upstream;

@@ -4,7 +4,7 @@ mod support;
 
 use popbridge::config::Config;
 use popbridge::ids::Uid;
-use popbridge::secret::Secret;
+use popbridge::secret::{Credential, Secret};
 use popbridge::upstream::{
     Access, Connector, Extra, FolderName, Imap, ObjectId, Wanted, auto_expunges, fetch_headers, find_folder,
     live_uids, scan,
@@ -17,7 +17,9 @@ async fn login(dovecot: &Dovecot) -> Imap {
     let config = Config::parse(&text, "test", std::path::Path::new(".")).expect("a good configuration");
     let connector = Connector::new(config.upstreams[0].clone()).expect("a usable upstream");
     let mut imap = Imap::open(&connector).await.expect("connected");
-    imap.login("alice", &Secret::new(PASSWORD.as_bytes().to_vec())).await.expect("logged in");
+    imap.login("alice", &Credential::Password(Secret::new(PASSWORD.as_bytes().to_vec())))
+        .await
+        .expect("logged in");
     imap
 }
 

@@ -18,7 +18,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("pop3", 1),
     ("config", 1),
     ("fingerprint", 1),
+    ("http", 1),
     ("ids", 0),
+    ("trust", 0),
     ("secret", 0),
     ("activity", 0),
     ("failpoint", 0),
@@ -36,6 +38,7 @@ const ALLOWED: &[(&str, &str)] = &[
 const ROOMS: &[(&str, &[&str])] = &[
     ("async_imap", &["upstream/control.rs"]),
     ("async_compression", &["upstream/compress.rs"]),
+    ("reqwest", &["http.rs"]),
     ("sqlx", &["store/"]),
     ("rsasl", &["auth/sasl.rs"]),
     ("clap", &["cli/"]),
@@ -54,11 +57,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("futures_util", &["store/listing.rs"]),
     ("hex", &["maildrop/unique_id.rs"]),
     ("itoa", &["maildrop/unique_id.rs", "pop3/rows.rs"]),
-    ("rustls_native_certs", &["upstream/connect.rs"]),
+    ("rustls_native_certs", &["trust.rs"]),
     ("tracing_subscriber", &["telemetry.rs"]),
     (
         "tokio_rustls",
         &[
+            "trust.rs",
+            "http.rs",
             "upstream/connect.rs",
             "server/tls.rs",
             "server/listener.rs",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use imapsim::{Fault, Persona, Place, Server};
 use popbridge::config::Config;
 use popbridge::ids::Uid;
-use popbridge::secret::Secret;
+use popbridge::secret::{Credential, Secret};
 use popbridge::upstream::{
     Access, Connector, Error, Extra, FolderName, HeaderRow, Imap, MAX_HEADER, ObjectId, Wanted,
     auto_expunges, expunge_archives, fetch_headers, fetch_object_ids, find_folder, live_uids, scan, select,
@@ -32,7 +32,7 @@ async fn login(sim: &Server) -> Imap {
     let config = Config::parse(&text, "test", folder).expect("a good configuration");
     let connector = Connector::new(config.upstreams[0].clone()).expect("a usable upstream");
     let mut imap = Imap::open(&connector).await.expect("connected");
-    imap.login("alice", &Secret::new(b"secret".to_vec())).await.expect("logged in");
+    imap.login("alice", &Credential::Password(Secret::new(b"secret".to_vec()))).await.expect("logged in");
     imap
 }
 

@@ -198,7 +198,7 @@ async fn try_login(
     report: &mut LoginReport,
 ) -> Result<(), maildrop::Error> {
     let mut imap = Imap::open(&account.connector).await?;
-    imap.login(&account.username, &account.password).await.map_err(|error| account.blame(error))?;
+    imap.login(&account.username, &account.credential).await.map_err(|error| account.blame(error))?;
     report.capabilities = imap.capabilities().names().to_vec();
     report.compression = imap.compression().map(CompressionReport::from);
     let mut folders = Vec::new();

@@ -10,7 +10,7 @@ use super::exit::{self, Failure};
 use crate::auth::{Accounts, Route};
 use crate::config::Config;
 use crate::maildrop::{Account, Entrusted};
-use crate::secret::Secret;
+use crate::secret::{Credential, Secret};
 use crate::upstream::Connector;
 
 /// Where a password comes from, if not from the terminal or standard input.
@@ -82,6 +82,9 @@ pub async fn account(route: &Route, login: &str, password: &PasswordSource) -> R
             let entrusted = Entrusted { login, connector, username, source };
             entrusted.account().await.map_err(|error| Failure::new(exit::NO_PERMISSION, error))
         }
-        None => Ok(Account { login, connector, username, password: password.read()?, source: None }),
+        None => {
+            let credential = Credential::Password(password.read()?);
+            Ok(Account { login, connector, username, credential, source: None })
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use crate::ids::UidValidity;
-use crate::secret::{Secret, SecretSource};
+use crate::secret::{Credential, SecretSource};
 use crate::upstream::{self, Access, Connector, FolderName};
 
 /// Whose mailbox on which server.
@@ -13,8 +13,8 @@ pub struct Account {
     pub connector: Connector,
     /// The user name there.
     pub username: String,
-    pub password: Secret,
-    /// Where popbridge has read the password; `None`: the program gave it.
+    pub credential: Credential,
+    /// Where popbridge has read the credential; `None`: the program gave it.
     pub source: Option<SecretSource>,
 }
 
@@ -24,7 +24,7 @@ impl Account {
     pub async fn renew(&mut self) {
         let Some(source) = &self.source else { return };
         match source.read().await {
-            Ok(password) => self.password = password,
+            Ok(password) => self.credential = Credential::Password(password),
             Err(error) => {
                 tracing::warn!(login = %self.login, key = source.key(), %error, "a password is not read again");
             }
@@ -57,7 +57,10 @@ impl Entrusted {
     pub async fn account(self) -> Result<Account, Error> {
         let Self { login, connector, username, source } = self;
         match source.read().await {
-            Ok(password) => Ok(Account { login, connector, username, password, source: Some(source) }),
+            Ok(password) => {
+                let credential = Credential::Password(password);
+                Ok(Account { login, connector, username, credential, source: Some(source) })
+            }
             Err(reason) => Err(Error::Secret { login, key: source.key(), reason }),
         }
     }

@@ -64,7 +64,7 @@ impl Link {
 
     /// The same for credentials that are proven.
     pub async fn admitted(admission: Admission, account: Account) -> Result<Self, Error> {
-        let seated = admission.seat(&account.connector, &account.password).await;
+        let seated = admission.seat(&account.connector, &account.credential).await;
         let (slot, imap) = seated.map_err(|error| account.blame(error))?;
         let patience = account.connector.upstream().recovery;
         Ok(Self {
@@ -235,8 +235,8 @@ impl Link {
                 Err(_) => {
                     self.drop_connection();
                     self.account.renew().await;
-                    let Account { connector, password, .. } = &self.account;
-                    let opened = self.slot.log_in(connector, password).await;
+                    let Account { connector, credential, .. } = &self.account;
+                    let opened = self.slot.log_in(connector, credential).await;
                     self.imap = Some(opened.map_err(|error| self.account.blame(error))?);
                 }
             }
@@ -329,6 +329,6 @@ async fn usable(imap: &mut Imap, paused: bool) -> upstream::Result<()> {
 
 /// Finds out whether an account's password is right.
 pub async fn admit(pool: &Pool, account: &Account) -> Result<Admission, Error> {
-    let admitted = pool.admit(&account.connector, &account.username, &account.password).await;
+    let admitted = pool.admit(&account.connector, &account.username, &account.credential).await;
     admitted.map_err(|error| account.blame(error))
 }

@@ -111,7 +111,7 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::secret::{Secret, SecretSource};
+    use crate::secret::{Credential, Secret, SecretSource};
     use crate::upstream::Connector;
     use tokio::time::advance;
 
@@ -132,7 +132,7 @@ mod tests {
             login: "alice".to_owned(),
             connector: connector(),
             username: "alice".to_owned(),
-            password: Secret::new(b"given".to_vec()),
+            credential: Credential::Password(Secret::new(b"given".to_vec())),
             source: None,
         }
     }
@@ -140,7 +140,7 @@ mod tests {
     /// The login and the password that a sweep would use.
     async fn ready(vault: &Vault) -> Option<(String, Vec<u8>)> {
         let account = vault.ready("home", "alice")?.account().await.expect("its password");
-        Some((account.login, account.password.expose().to_vec()))
+        Some((account.login, account.credential.secret().expose().to_vec()))
     }
 
     fn used(login: &str, password: &str) -> Option<(String, Vec<u8>)> {

@@ -35,6 +35,23 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What a mail server is shown at a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    Password(Secret),
+    /// An access token of OAuth 2 (RFC 6750).
+    Token(Secret),
+}
+
+impl Credential {
+    /// The password or the token.
+    pub fn secret(&self) -> &Secret {
+        match self {
+            Self::Password(secret) | Self::Token(secret) => secret,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

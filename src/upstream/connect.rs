@@ -1,23 +1,22 @@
 //! From an upstream's configuration to a connected socket, verified by its certificate.
 
 use std::io;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
 
 use super::error::{Error, Result};
 use super::wire::{Transport, Wire};
 use crate::config::{TransportSecurity, Upstream};
+use crate::trust::{NoRoots, roots};
 
 /// How long TCP and TLS may take together, unless the upstream's `timeout` is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,12 +35,8 @@ const WITHOUT_RESYNC: Duration = Duration::from_secs(60 * 60);
 /// Why an upstream cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    #[error("upstream \"{upstream}\": cannot read ca_certificate {path}: {reason}")]
-    Authority { upstream: String, path: String, reason: String },
-    #[error(
-        "upstream \"{upstream}\": this system has no root certificates ({reason}); install them (Debian: ca-certificates) or give ca_certificate"
-    )]
-    NoRoots { upstream: String, reason: String },
+    #[error("upstream \"{upstream}\": {source}")]
+    Roots { upstream: String, source: NoRoots },
     #[error("upstream \"{upstream}\": \"{host}\" is no name that a certificate could bear")]
     Host { upstream: String, host: String },
 }
@@ -63,15 +58,8 @@ impl Connector {
         let tls = match upstream.security {
             TransportSecurity::None => None,
             TransportSecurity::Tls | TransportSecurity::StartTls => {
-                let roots = match &upstream.ca_certificate {
-                    Some(path) => authority(path).map_err(|reason| SetupError::Authority {
-                        upstream: upstream.name.clone(),
-                        path: path.display().to_string(),
-                        reason,
-                    })?,
-                    None => system_roots()
-                        .map_err(|reason| SetupError::NoRoots { upstream: upstream.name.clone(), reason })?,
-                };
+                let roots = roots(upstream.ca_certificate.as_deref())
+                    .map_err(|source| SetupError::Roots { upstream: upstream.name.clone(), source })?;
                 let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
                 let name = ServerName::try_from(upstream.host.clone()).map_err(|_| SetupError::Host {
                     upstream: upstream.name.clone(),
@@ -161,33 +149,11 @@ impl Connector {
     }
 }
 
-fn authority(path: &Path) -> std::result::Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() {
-        return Err("it holds no certificate in PEM form".to_owned());
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> std::result::Result<RootCertStore, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") });
-    }
-    Ok(roots)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
+    use std::path::Path;
     use tokio::task::JoinSet;
     use tokio::time::{Instant, sleep};
 

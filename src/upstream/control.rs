@@ -15,7 +15,7 @@ use super::login::{initial_response, login_with_literals, plain, quoted_login};
 use super::response::{Capabilities, Outcome, Status};
 use super::rest::{Rest, Watched};
 use super::wire::Wire;
-use crate::secret::Secret;
+use crate::secret::{Credential, Secret};
 
 /// How long a polite LOGOUT may take.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -145,7 +145,10 @@ impl Imap {
 
     /// Logs in with a password: SASL PLAIN where offered, since it carries every octet; else
     /// LOGIN, quoted where quoting can carry both, with literals where not.
-    pub async fn login(&mut self, username: &str, password: &Secret) -> Result<()> {
+    pub async fn login(&mut self, username: &str, credential: &Credential) -> Result<()> {
+        let Credential::Password(password) = credential else {
+            return Err(Error::NoMechanism("no access tokens yet"));
+        };
         let plain = self.capabilities.has("AUTH=PLAIN");
         if !plain && self.capabilities.has("LOGINDISABLED") {
             return Err(Error::NoMechanism(

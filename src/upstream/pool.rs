@@ -18,7 +18,7 @@ use super::keeper::{Keeper, dismiss_all};
 use super::pace::{Pace, Pacer};
 use super::quirks::connection_limits;
 use super::seats::{Found, Owner, Seats};
-use crate::secret::{NoRandom, Proof, Prover, Secret};
+use crate::secret::{Credential, NoRandom, Proof, Prover};
 
 /// How long a session waits for another one of its account to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,14 +72,19 @@ impl Pool {
 
     /// Proves credentials: by a connection that lives, else by a login. An account that is to
     /// pause is refused.
-    pub async fn admit(&self, connector: &Connector, username: &str, password: &Secret) -> Result<Admission> {
+    pub async fn admit(
+        &self,
+        connector: &Connector,
+        username: &str,
+        credential: &Credential,
+    ) -> Result<Admission> {
         let owner = (connector.upstream().name.clone(), username.to_owned());
         self.0.pace.obey(&owner, Duration::ZERO).await?;
-        let proof = self.0.prover.proof(&owner.0, username, password);
+        let proof = self.0.prover.proof(&owner.0, username, credential.secret());
         let login = if self.seats().prove(&owner, &proof) {
             None
         } else {
-            Some((self.log_in(&owner, &proof, connector, password).await?, Instant::now()))
+            Some((self.log_in(&owner, &proof, connector, credential).await?, Instant::now()))
         };
         Ok(Admission { pool: self.clone(), owner, proof, login })
     }
@@ -132,15 +137,15 @@ impl Pool {
         owner: &Owner,
         proof: &Proof,
         connector: &Connector,
-        password: &Secret,
+        credential: &Credential,
     ) -> Result<Imap> {
-        let mut result = self.try_log_in(owner, connector, password).await;
+        let mut result = self.try_log_in(owner, connector, credential).await;
         if let Err(error) = &result
             && refuses_connections(error)
             && self.relieve(&owner.0).await
         {
             tracing::debug!(upstream = %owner.0, %error, "a connection that waited has made room");
-            result = self.try_log_in(owner, connector, password).await;
+            result = self.try_log_in(owner, connector, credential).await;
         }
         let taken = match &result {
             Ok(imap) => Some(connection_limits(imap.capabilities())),
@@ -152,7 +157,12 @@ impl Pool {
         result
     }
 
-    async fn try_log_in(&self, owner: &Owner, connector: &Connector, password: &Secret) -> Result<Imap> {
+    async fn try_log_in(
+        &self,
+        owner: &Owner,
+        connector: &Connector,
+        credential: &Credential,
+    ) -> Result<Imap> {
         let pace = &self.0.pace;
         let opened = Imap::open(connector).await;
         // Said before it knew whom it speaks with.
@@ -161,7 +171,7 @@ impl Pool {
         }
         let mut imap = opened?;
         imap.wire()?.pacer = Pacer::new(pace, owner);
-        match imap.login(&owner.1, password).await {
+        match imap.login(&owner.1, credential).await {
             Ok(()) => Ok(imap),
             Err(error) => {
                 imap.logout().await;
@@ -201,7 +211,7 @@ impl Pool {
 impl Admission {
     /// A place for it, and its connection: one that waited, or a new one. What has waited may be
     /// dead ([`Imap::is_resting`]).
-    pub async fn seat(self, connector: &Connector, password: &Secret) -> Result<(Slot, Imap)> {
+    pub async fn seat(self, connector: &Connector, credential: &Credential) -> Result<(Slot, Imap)> {
         let Self { pool, owner, proof, login } = self;
         let taken = pool.take(&owner, &proof, connector).await;
         let (imap, proven) = match login {
@@ -212,7 +222,7 @@ impl Admission {
                 {
                     return Ok((slot, imap));
                 }
-                let imap = slot.log_in(connector, password).await?;
+                let imap = slot.log_in(connector, credential).await?;
                 return Ok((slot, imap));
             }
             Some(login) => login,
@@ -242,12 +252,12 @@ impl Admission {
 
 impl Slot {
     /// A new connection in this place.
-    pub async fn log_in(&mut self, connector: &Connector, password: &Secret) -> Result<Imap> {
+    pub async fn log_in(&mut self, connector: &Connector, credential: &Credential) -> Result<Imap> {
         let Self { pool, owner, proof, id } = self;
         // It may be another password than the one that the place was taken with.
-        *proof = pool.0.prover.proof(&owner.0, &owner.1, password);
+        *proof = pool.0.prover.proof(&owner.0, &owner.1, credential.secret());
         pool.seats().claim(owner, *id, proof);
-        let imap = pool.log_in(owner, proof, connector, password).await?;
+        let imap = pool.log_in(owner, proof, connector, credential).await?;
         pool.seats().proved(owner, *id, Instant::now());
         Ok(imap)
     }

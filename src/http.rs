@@ -1,0 +1,166 @@
+//! Requests to web servers: where a token is had, and where a mail server is described.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use http::{Request, Response};
+use reqwest::redirect::Policy;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// Until TCP and TLS stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a request and its whole answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// More is no answer to anything that is asked here.
+const LARGEST: usize = 1024 * 1024;
+
+/// Asks web servers. HTTPS, but for addresses of this machine; by the proxy that `https_proxy`,
+/// `http_proxy`, `all_proxy` and `no_proxy` name.
+#[derive(Debug, Clone)]
+pub struct Http(reqwest::Client);
+
+/// Whether an answer may send on to another place, over HTTPS only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// What is posted must not reach another server.
+    Refused,
+    Followed,
+}
+
+/// Why there is no answer. Nothing of what was sent is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error("no way to ask web servers: {0}")]
+    Setup(String),
+    #[error("{0} is asked over HTTPS only")]
+    Insecure(String),
+    #[error("{host}: {reason}")]
+    Failed { host: String, reason: String },
+    #[error("{0} answered with more than 1 MiB")]
+    TooMuch(String),
+}
+
+impl Http {
+    /// Trusts servers that these authorities vouch for.
+    pub fn new(roots: RootCertStore, redirects: Redirects) -> Result<Self, HttpError> {
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let policy = match redirects {
+            Redirects::Refused => Policy::none(),
+            Redirects::Followed => Policy::custom(|attempt| match attempt.url().scheme() {
+                _ if attempt.previous().len() > 5 => attempt.error("too many redirects"),
+                "https" => attempt.follow(),
+                _ => attempt.error("a redirect away from HTTPS"),
+            }),
+        };
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(policy)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .user_agent(concat!("popbridge/", env!("CARGO_PKG_VERSION")))
+            // A kept connection would be of use once an hour.
+            .pool_max_idle_per_host(0)
+            .build();
+        client.map(Self).map_err(|error| HttpError::Setup(reason(&error)))
+    }
+
+    /// Sends a request and reads its answer, of at most 1 MiB.
+    pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, HttpError> {
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default().to_owned();
+        if uri.scheme_str() != Some("https") && !is_local(&host) {
+            return Err(HttpError::Insecure(host));
+        }
+        let failed = |error: reqwest::Error| HttpError::Failed { host: host.clone(), reason: reason(&error) };
+        let request = reqwest::Request::try_from(request).map_err(failed)?;
+        let mut answer = self.0.execute(request).await.map_err(failed)?;
+        let mut octets = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if octets.len() + chunk.len() > LARGEST {
+                return Err(HttpError::TooMuch(host));
+            }
+            octets.extend_from_slice(&chunk);
+        }
+        let mut response = Response::new(octets);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The innermost cause, which says what happened; the outer ones name the address, with its query.
+fn reason(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(std::error::Error::source) {
+        cause = Some(inner);
+    }
+    match cause {
+        _ if error.is_timeout() => "no answer in time".to_owned(),
+        Some(cause) => cause.to_string(),
+        None => error.to_string().split(" for url").next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    fn http() -> Http {
+        Http::new(RootCertStore::empty(), Redirects::Refused).expect("a client")
+    }
+
+    fn get(url: String) -> Request<Vec<u8>> {
+        Request::get(url).body(Vec::new()).expect("a request")
+    }
+
+    /// The address of a server that gives this one answer.
+    async fn answering(answer: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await?;
+            let _ = socket.read(&mut [0; 4096]).await?;
+            socket.write_all(&answer).await
+        });
+        format!("http://{address}/?code=s3cret")
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_whole() {
+        let url = answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno".to_vec()).await;
+        let response = http().send(get(url)).await.expect("an answer");
+        assert_eq!((response.status().as_u16(), response.body().as_slice()), (404, &b"no"[..]));
+    }
+
+    #[tokio::test]
+    async fn no_redirect_is_followed() {
+        let target = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
+        let answer = format!("HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n");
+        let response = http().send(get(answering(answer.into_bytes()).await)).await.expect("an answer");
+        assert_eq!(response.status().as_u16(), 302);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up() {
+        let mut answer = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        answer.resize(2 * LARGEST, b'x');
+        let error = http().send(get(answering(answer).await)).await.expect_err("too much");
+        assert!(matches!(error, HttpError::TooMuch(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn errors_show_no_query() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
+        let error = http().send(get(format!("http://{closed}/?code=s3cret"))).await.expect_err("closed");
+        assert!(error.to_string().contains("refused") && !error.to_string().contains("s3cret"), "{error}");
+        let error = http().send(get("http://192.0.2.1/?code=s3cret".to_owned())).await.expect_err("open");
+        assert!(matches!(error, HttpError::Insecure(_)), "{error}");
+    }
+}
