@@ -320,3 +320,17 @@ async fn sighup_reads_a_renewed_certificate() {
     kept.quit().await;
     assert!(tokio::task::spawn_blocking(move || bridge.terminate()).await.expect("it ends").success());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_crash_leaves_no_passwords_on_the_disk() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let mut bridge = Bridge::start(&Settings::new("imap://127.0.0.1:1".to_owned()));
+    let pid = bridge.pid().to_string();
+    let mut unlimited = std::process::Command::new(process::require("prlimit", "util-linux"));
+    let output = process::run(unlimited.args(["--core=unlimited", "--pid", &pid]), Duration::from_secs(60));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    Process::of(bridge.pid()).expect("it runs").signal("ABRT");
+    let status = bridge.await_end();
+    assert!(status.signal().is_some() && !status.core_dumped(), "{status}");
+}

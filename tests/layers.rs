@@ -46,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rpassword", &["cli/"]),
     ("argon2", &["secret/hash.rs"]),
     ("ring", &["secret/"]),
+    ("rustix", &["secret/dump.rs"]),
     ("subtle", &["secret/proof.rs"]),
     ("serde_json", &["cli/"]),
     ("sha2", &["fingerprint.rs", "maildrop/unique_id.rs"]),

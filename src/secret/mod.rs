@@ -1,6 +1,7 @@
 //! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
 //! recognised, `proof` that one was right a short while ago, `source` where one is read from.
 
+mod dump;
 mod hash;
 mod proof;
 mod source;
@@ -9,6 +10,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+pub use dump::prevent_core_dumps;
 pub use hash::{NoHash, PasswordHash};
 pub use proof::{NoRandom, Proof, Prover};
 pub use source::{SecretSource, Unreadable};
