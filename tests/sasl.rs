@@ -242,7 +242,7 @@ async fn whatever_goes_wrong_in_an_exchange_is_answered() {
 #[tokio::test]
 async fn a_token_is_refused_with_a_reason_and_then_an_error() {
     let stage = Stage::new().await;
-    let settings = stage.settings(&[stage.scram("scanner", "")]).with("limits", "login_timeout = \"3s\"");
+    let settings = stage.settings(&[stage.scram("scanner", "")]);
     let bridge = Local::start(&settings).await;
     let bearer = STANDARD.encode("n,a=scanner,\x01host=h\x01port=110\x01auth=Bearer t0ken\x01\x01");
     let xoauth2 = STANDARD.encode("user=scanner\x01auth=Bearer t0ken\x01\x01");
@@ -259,6 +259,8 @@ async fn a_token_is_refused_with_a_reason_and_then_an_error() {
         assert_eq!(client.command(response).await, REFUSED, "{mechanism}");
     }
     // Who does not answer is not waited for longer than for any login.
+    let impatient = Local::start(&settings.with("limits", "login_timeout = \"5s\"")).await;
+    let mut client = Pop3::connect(impatient.address()).await;
     let answer = client.command(&format!("AUTH XOAUTH2 {xoauth2}")).await;
     assert!(answer.starts_with("+ "), "{answer}");
     assert!(client.rest().await.is_empty());
