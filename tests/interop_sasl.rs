@@ -230,3 +230,53 @@ async fn programs_that_only_send_a_password() {
     }
     stage.dovecot_heard_no_wrong_password();
 }
+
+/// The commands of the manual make what the bridge takes, and SIGHUP reads the authority again.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs openssl and curl; .ci/run runs it"]
+async fn the_manuals_authority_is_good() {
+    let sim = imapsim::Server::builder().user("alice", PASSWORD).start().await.expect("the simulator starts");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let manual = include_str!("../docs/operations.md");
+    let section = manual.split("## Certificates of devices").nth(1).expect("the manual has it");
+    let script = section.split("```").nth(1).and_then(|block| block.strip_prefix("sh\n")).expect("commands");
+    process::require("openssl", "openssl");
+    let mut shell = Command::new("sh");
+    let output = process::run(shell.current_dir(folder.path()).args(["-ec", script]), PATIENCE);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let fingerprint = printed.trim_end().rsplit_once('=').expect("a fingerprint").1;
+
+    let secret = folder.path().join("secret");
+    fs::write(&secret, PASSWORD).expect("a file is written");
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).expect("our own file");
+    let authority = Authority::new("the bridge's");
+    let clients = folder.path().join("clients.pem");
+    let account = format!(
+        "login = \"camera\"\nusername = \"alice\"\npassword_file = {secret:?}\n\
+         client_certificate = \"{fingerprint}\""
+    );
+    let settings = Settings::new(format!("imap://{}", sim.address()))
+        .listeners(&["implicit"])
+        .certificate(&authority)
+        .with("tls", &format!("client_ca = {clients:?}"))
+        .with("[account]", &account);
+    let bridge = Bridge::start(&settings);
+    let curl = || {
+        let mut command = Command::new(process::require("curl", "curl"));
+        command
+            .current_dir(folder.path())
+            .args(["--silent", "--show-error", "--noproxy", "*", "--login-options", "AUTH=EXTERNAL"])
+            .args(["--user", "camera:", "--cert", "camera.pem", "--key", "camera.key", "--cacert"])
+            .arg(authority.ca())
+            .arg(format!("pop3s://{}/", bridge.address()));
+        process::run(&mut command, PATIENCE)
+    };
+    let output = curl();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::copy(Authority::new("POP3 devices").ca(), &clients).expect("another authority");
+    process::Process::of(bridge.pid()).expect("it runs").signal("HUP");
+    bridge.wait_for_log(|line| line.to_string().contains("certificate read again"));
+    let output = curl();
+    assert!(!output.status.success(), "the authority is no longer good");
+}
