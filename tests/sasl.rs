@@ -146,22 +146,25 @@ async fn offered_in_transaction(client: &mut Pop3) -> Option<String> {
     lines.lines().find_map(|line| line.strip_prefix("SASL ").map(str::to_owned))
 }
 
+/// The lines that send a login and a password.
+type Way = fn(&str, &str) -> Vec<String>;
+
 #[tokio::test]
 async fn a_verifier_recognises_a_password_that_is_sent() {
     let stage = Stage::new().await;
     let hash = PasswordHash::of(&Secret::new(b"0ther".to_vec())).expect("random numbers");
     let argon2 = stage.account("printer", &format!("password_hash = \"{}\"", hash.as_str()));
     let bridge = Local::start(&stage.settings(&[stage.scram("scanner", ""), argon2])).await;
-    let plain = |login: &str, password: &str| {
-        vec![format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{login}\0{password}")))]
-    };
-    let login = |login: &str, password: &str| {
-        vec!["AUTH LOGIN".to_owned(), STANDARD.encode(login), STANDARD.encode(password)]
-    };
-    let pass = |login: &str, password: &str| vec![format!("USER {login}"), format!("PASS {password}")];
+    let ways: [(&str, Way); 3] = [
+        ("PLAIN", |login, password| {
+            vec![format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{login}\0{password}")))]
+        }),
+        ("LOGIN", |login, password| {
+            vec!["AUTH LOGIN".to_owned(), STANDARD.encode(login), STANDARD.encode(password)]
+        }),
+        ("PASS", |login, password| vec![format!("USER {login}"), format!("PASS {password}")]),
+    ];
     let mut client = Pop3::connect(bridge.address()).await;
-    let ways: [(&str, &dyn Fn(&str, &str) -> Vec<String>); 3] =
-        [("PLAIN", &plain), ("LOGIN", &login), ("PASS", &pass)];
     for (name, way) in ways {
         for (device, right, wrong) in [("scanner", PENCIL, "0ther"), ("printer", "0ther", PENCIL)] {
             let mut answer = String::new();
@@ -366,6 +369,34 @@ async fn a_certificate_that_is_not_known_opens_nothing() {
     assert!(bridge.terminate().success());
     let log = bridge.log().join("\n");
     assert!(log.contains(&stranger.fingerprint), "what to write into the configuration:\n{log}");
+}
+
+#[tokio::test]
+async fn no_exchange_leaves_a_secret_in_the_log() {
+    let stage = Stage::new().await;
+    let mut bridge = Bridge::start(&stage.settings(&[stage.scram("scanner", "")]));
+    let mut client = Pop3::connect(bridge.address()).await;
+    for mechanism in ["XOAUTH2", "PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER"] {
+        // As some broken programs send it.
+        client.err(&format!("AUTH {mechanism} {PENCIL}")).await;
+    }
+    for login in ["scanner", "alice"] {
+        let token = STANDARD.encode(format!("user={login}\x01auth=Bearer t0ken-of-mine\x01\x01"));
+        if client.command(&format!("AUTH XOAUTH2 {token}")).await.starts_with('+') {
+            client.err("").await;
+        }
+    }
+    assert_eq!(scram(&mut client, "scanner", "pencil2").await, REFUSED);
+    assert!(scram(&mut client, "scanner", PENCIL).await.starts_with("+OK"));
+    client.quit().await;
+    bridge.sessions(1);
+    assert!(bridge.terminate().success());
+    let log = bridge.log().join("\n");
+    assert!(log.contains("DEBUG"), "it is searched at its loudest");
+    let keys = VERIFIER.rsplit('$').next().expect("its keys").split(':');
+    for secret in [PENCIL, UPSTREAM, "t0ken-of-mine", "SCRAM-SHA-256$"].into_iter().chain(keys) {
+        assert!(!log.contains(secret), "{secret} in the log:\n{log}");
+    }
 }
 
 /// Whether the bridge greets behind the handshake.

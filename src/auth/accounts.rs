@@ -63,10 +63,9 @@ impl Accounts {
         opened.next().is_none().then_some(only.login.as_str())
     }
 
-    /// Whether the token of a program may be passed on: by a login that has no [`Account`], every
-    /// upstream can be reached.
+    /// Whether the token of some program could be passed on.
     pub fn pass_tokens(&self) -> bool {
-        !self.upstreams.is_empty()
+        self.upstreams.iter().any(|upstream| takes_tokens(upstream))
     }
 
     /// The login before a folder, also if nothing is known of it.
@@ -112,6 +111,11 @@ impl Accounts {
         let maildrop = Maildrop { folders: vec![folder], ..(*route.maildrop).clone() };
         Some(Route { maildrop: Arc::new(maildrop), ..route })
     }
+}
+
+/// Whether an upstream is shown a program's token: each is, and says itself if it cannot use it.
+pub fn takes_tokens(_: &Upstream) -> bool {
+    true
 }
 
 /// A login and a folder, both with something in them, at the last separator behind the last `@`:

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::accounts::takes_tokens;
 use super::passwords::Passwords;
 use super::{Accounts, Claim, Credentials, Route, Visitor};
 use crate::config::{Account, OwnPassword, contains};
@@ -145,7 +146,8 @@ impl Door {
 fn passed_through(route: Route, claim: &Claim, visitor: Visitor) -> Result<Admitted, Refused> {
     let credential = match claim {
         Claim::Password(password) => Credential::Password(password.clone()),
-        Claim::Token { token, .. } => Credential::Token(token.clone()),
+        Claim::Token { token, .. } if takes_tokens(&route.upstream) => Credential::Token(token.clone()),
+        Claim::Token { .. } => return Err(Refused::Wrong("the upstream takes no tokens")),
         Claim::Scram(_) => return Err(Refused::Wrong("the login has no SCRAM verifier")),
         Claim::Certificate => return Err(no_certificate(visitor)),
     };

@@ -343,9 +343,13 @@ mod tests {
             assert_eq!(server.step(last), Err(Malformed), "it is over");
         }
         // A proof of another length, another nonce, another header: of the right form, but wrong.
-        for last in
-            ["c=biws,r=x,p=AAAA", "c=eSws,r=NONCE,p=AAAA", "c=biws,r=NONCE,p=AAAA", "c=biws,r=NONCE,p=!"]
-        {
+        for last in [
+            "c=biws,r=x,p=AAAA",
+            "c=eSws,r=NONCE,p=AAAA",
+            "c=biws,r=NONCE,p=AAAA",
+            "c=biws,r=NONCE,p=!",
+            "c=biws,r=NONCE,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ] {
             let mut server = house.start(HOME);
             let Ok(Next::Challenge(challenge)) = server.step(b"n,,n=scanner,r=x") else {
                 panic!("no challenge")
