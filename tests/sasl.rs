@@ -371,7 +371,8 @@ async fn a_certificate_that_is_not_known_opens_nothing() {
     assert!(log.contains(&stranger.fingerprint), "what to write into the configuration:\n{log}");
 }
 
-#[tokio::test]
+/// The simulator answers while this thread waits for the bridge.
+#[tokio::test(flavor = "multi_thread")]
 async fn no_exchange_leaves_a_secret_in_the_log() {
     let stage = Stage::new().await;
     let mut bridge = Bridge::start(&stage.settings(&[stage.scram("scanner", "")]));
