@@ -55,7 +55,9 @@ impl App {
             connectors.insert(upstream.name.clone(), Connector::new(Arc::clone(upstream))?);
         }
         let entrusted = entrusted(&config, &connectors)?;
-        let certificates = config.certificate.map(Certificates::load).transpose()?.map(Arc::new);
+        let client_ca = config.client_ca;
+        let certificates = config.certificate.map(|source| Certificates::load(source, client_ca));
+        let certificates = certificates.transpose()?.map(Arc::new);
         let store = Store::open(&config.database).await?;
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();

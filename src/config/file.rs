@@ -50,6 +50,7 @@ pub struct TlsForm {
     pub private_key: Option<PathBuf>,
     #[serde(default)]
     pub self_signed: bool,
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +129,7 @@ pub struct AccountForm {
     pub upstream: Option<Spanned<String>>,
     pub username: Option<Spanned<String>>,
     pub password_hash: Option<Spanned<String>>,
+    pub client_certificate: Option<Spanned<String>>,
     pub password_file: Option<Spanned<PathBuf>>,
     pub password_env: Option<Spanned<String>>,
     pub password_command: Option<Spanned<Vec<String>>>,

@@ -56,7 +56,7 @@ pub fn reply(error: &Error) -> Reply {
 pub fn refused(refused: &Refused) -> Reply {
     match refused {
         Refused::NoRoute => Reply::coded(Code::Auth, "Authentication failed: no mail server for this name"),
-        Refused::Wrong(_) => Reply::coded(Code::Auth, "Authentication failed"),
+        Refused::Wrong(_) | Refused::Certificate(_) => Reply::coded(Code::Auth, "Authentication failed"),
         Refused::Busy => Reply::coded(Code::SysTemp, "Too many logins at once; try again later"),
     }
 }
