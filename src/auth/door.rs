@@ -39,6 +39,9 @@ pub enum Refused {
     Wrong(&'static str),
     #[error("too many passwords wait to be checked")]
     Busy,
+    /// Nobody has looked at the password. For so long none is looked at.
+    #[error("too many wrong passwords from this address")]
+    TooMany(Duration),
 }
 
 /// What a password costs in memory and time, and so how many are checked at once.

@@ -1,12 +1,20 @@
-//! Who logs in: SASL exchanges with the client, where a login leads, and whether it is let in.
+//! Who logs in: SASL exchanges with the client, where a login leads, whether it is let in, and
+//! what becomes of who guesses.
 
 mod accounts;
 mod door;
+mod failures;
+mod rejections;
 mod sasl;
+mod table;
+mod throttle;
+mod turns;
 
 pub use accounts::{Accounts, Route};
 pub use door::{Door, Refused, Visitor};
+pub use rejections::Rejections;
 pub use sasl::{Exchange, Malformed, Next};
+pub use throttle::{Attempt, Throttle};
 
 use crate::secret::Secret;
 

@@ -35,7 +35,11 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
     Ok(Config {
         listeners,
         certificate,
-        security: Security { plaintext_login: form.security.plaintext_login },
+        security: Security {
+            plaintext_login: form.security.plaintext_login,
+            max_login_failures: form.security.max_login_failures,
+            login_failure_window: form.security.login_failure_window,
+        },
         limits: limits(&source, form.limits)?,
         upstreams,
         accounts,

@@ -6,12 +6,12 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::common::{Strikes, capabilities, invalid, language, list, may_log_in, parse};
-use super::{Client, Context, End, Summary, failure};
-use crate::auth::{Credentials, Exchange, Next, Refused, Route, Visitor};
-use crate::maildrop::{Account, Entrusted, Error, Maildrop};
+use super::login::{self, Login};
+use super::{Client, Context, End, Summary};
+use crate::auth::{Credentials, Exchange, Next};
+use crate::maildrop::Maildrop;
 use crate::pop3::{Code, Command, Connection, Input, Reply};
-use crate::secret::{Credential, Secret};
-use crate::upstream::Connector;
+use crate::secret::Secret;
 
 /// OAuth tokens reach several KB, in AUTH and, with some programs, in PASS.
 const LINE_LIMIT: usize = 16 * 1024;
@@ -213,6 +213,10 @@ impl<'a> Authorization<'a> {
 
     async fn malformed(&mut self) -> Result<After, End> {
         self.failures += 1;
+        tokio::select! {
+            () = login::malformed(self.context, self.client.address.ip()) => {}
+            () = self.context.shutdown.stopped() => return Err(End::Shutdown),
+        }
         self.connection.reply(&Reply::err("That response is malformed")).await?;
         Ok(After::Stay)
     }
@@ -220,8 +224,14 @@ impl<'a> Authorization<'a> {
     /// Finds the upstream, lets the client in, logs in there and opens the maildrop.
     async fn log_in(&mut self, credentials: Credentials, summary: &mut Summary) -> Result<After, End> {
         let login = credentials.login.clone();
+        let attempt = Login {
+            context: self.context,
+            address: self.client.address.ip(),
+            tls: self.connection.is_tls(),
+            activity: self.connection.activity(),
+        };
         let opened = tokio::select! {
-            opened = self.open(credentials) => opened,
+            opened = attempt.open(credentials) => opened,
             () = self.context.shutdown.stopped() => return Err(End::Shutdown),
         };
         let reply = match opened {
@@ -236,45 +246,6 @@ impl<'a> Authorization<'a> {
         self.failures += 1;
         self.connection.reply(&reply).await?;
         Ok(After::Stay)
-    }
-
-    async fn open(&self, credentials: Credentials) -> Result<Maildrop, Reply> {
-        let refused = |reason: &dyn std::fmt::Display| {
-            tracing::info!(login = %credentials.login, address = %self.client.address, %reason, "login failed");
-        };
-        let visitor = Visitor { address: self.client.address.ip(), tls: self.connection.is_tls() };
-        let route = self.context.accounts.route(&credentials.login);
-        let admitted = self.context.door.admit(route, &credentials, visitor).await;
-        let routed = admitted.and_then(|route| {
-            let connector = self.context.connectors.get(&route.upstream.name).ok_or(Refused::NoRoute)?;
-            Ok((route, connector.clone()))
-        });
-        let (route, connector) = routed.map_err(|error| {
-            refused(&error);
-            failure::refused(&error)
-        })?;
-        self.open_at(route, connector, &credentials).await.map_err(|error| {
-            refused(&error);
-            failure::reply(&error)
-        })
-    }
-
-    async fn open_at(
-        &self,
-        route: Route,
-        connector: Connector,
-        credentials: &Credentials,
-    ) -> Result<Maildrop, Error> {
-        let login = credentials.login.clone();
-        let username = route.username.clone();
-        let account = match route.source().cloned() {
-            Some(source) => Entrusted { login, connector, username, source }.account().await?,
-            None => {
-                let credential = Credential::Password(credentials.password.clone());
-                Account { login, connector, username, credential, source: None }
-            }
-        };
-        self.context.maildrops.open(account, route.maildrop, self.connection.activity()).await
     }
 
     /// The next line, within `login_timeout` since the connection.
