@@ -24,9 +24,10 @@ use crate::secret::{NoRandom, Prover};
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
-/// The same wrong password again so soon is the same mistake: programs try AUTH PLAIN, AUTH LOGIN
-/// and PASS one behind the other, and devices try for ever.
+/// The same wrong password again so soon, and so often, is one mistake: programs try it with AUTH
+/// PLAIN, AUTH LOGIN and PASS, one behind the other.
 const REPEATED: Duration = Duration::from_secs(60);
+const WAYS: u32 = 3;
 
 /// How long it is known that a password was right at an address, and which.
 const KNOWN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -62,15 +63,15 @@ struct Tables {
 /// What is tried from one address at one account.
 struct Pair {
     failures: Failures,
-    /// The last wrong password, and since when.
-    wrong: Option<(u64, Instant)>,
+    /// The last one.
+    mistake: Option<Mistake>,
     /// A right password came from there: until then it is somebody who is known.
     known: Instant,
 }
 
 impl Pair {
     fn fresh(now: Instant) -> Self {
-        Self { failures: Failures::none(now), wrong: None, known: now }
+        Self { failures: Failures::none(now), mistake: None, known: now }
     }
 }
 
@@ -78,6 +79,13 @@ impl Lasting for Pair {
     fn until(&self) -> Instant {
         self.failures.until().max(self.known)
     }
+}
+
+/// A wrong password, since when and how often.
+struct Mistake {
+    password: u64,
+    since: Instant,
+    tries: u32,
 }
 
 /// The password that was right.
@@ -181,15 +189,22 @@ impl<'a> Attempt<'a> {
         }
         let Tables { addresses, accounts, pairs, .. } = &mut *tables;
         let pair = pairs.entry(self.pair, now, Pair::fresh(now));
-        let before = pair.wrong.filter(|(password, _)| *password == self.password);
-        let counted = before.is_none_or(|(_, since)| since + REPEATED <= now);
-        if counted {
-            pair.failures.add(limit, now);
-            pair.wrong = Some((self.password, now));
-        }
+        let last = pair.mistake.as_mut().filter(|last| last.password == self.password);
+        let guessed = last.is_none();
+        let counted = match last {
+            Some(last) if last.tries < WAYS && last.since + REPEATED > now => {
+                last.tries += 1;
+                false
+            }
+            _ => {
+                pair.failures.add(limit, now);
+                pair.mistake = Some(Mistake { password: self.password, since: now, tries: 1 });
+                true
+            }
+        };
         let mut count = pair.failures.count(limit, now);
-        // A device that has a wrong password and tries it for ever guesses no more than once.
-        let guessed = before.is_none();
+        // A device that tries its old password for ever guesses no more than once: its address is
+        // also that of others.
         for (failures, counted) in [
             (accounts.entry(self.account, now, Failures::none(now)), counted),
             (addresses.entry(self.address, now, Failures::none(now)), guessed),

@@ -1,0 +1,10 @@
+//! Wrong passwords: who guesses costs little and gets nowhere, who has the right one goes on.
+
+mod support;
+
+#[path = "throttle/decisions.rs"]
+mod decisions;
+#[path = "throttle/flood.rs"]
+mod flood;
+#[path = "throttle/upstream.rs"]
+mod upstream;
