@@ -2,9 +2,13 @@
 
 mod support;
 
+#[path = "throttle/attack.rs"]
+mod attack;
 #[path = "throttle/decisions.rs"]
 mod decisions;
 #[path = "throttle/flood.rs"]
 mod flood;
+#[path = "throttle/log.rs"]
+mod log;
 #[path = "throttle/upstream.rs"]
 mod upstream;
