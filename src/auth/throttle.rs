@@ -32,10 +32,12 @@ const WAYS: u32 = 3;
 /// How long it is known that a password was right at an address, and which.
 const KNOWN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Logins at once whose password was not right lately: at one account, from one address. So many
-/// more than allowed can be tried at once.
+/// Logins at once whose password was not right lately. At one account; so one more than allowed can
+/// be tried there at the same moment.
 const ACCOUNT_AT_ONCE: usize = 2;
-const ADDRESS_AT_ONCE: usize = 4;
+/// From one address, which may be that of a proxy: as many as are connected to a mail server at
+/// the same time.
+const ADDRESS_AT_ONCE: usize = 16;
 
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -269,7 +271,7 @@ fn guessed<'r>(credentials: &Credentials, route: Option<&'r Route>) -> (&'r str,
     }
 }
 
-/// An IPv6 network of 64 bits is one household's, or one machine's (RFC 6177 §2).
+/// An IPv6 network of 64 bits is one household's, or one machine's (RFC 4291 §2.5.1).
 fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
         // Where no network of IPv6 is: their lower half is left out.
