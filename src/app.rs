@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::auth::{Accounts, Door};
+use crate::auth::{Accounts, Door, Rejections, Throttle};
 use crate::config::{Config, ListenerTls};
 use crate::maildrop::{Entrusted, Maildrops};
 use crate::secret::{NoRandom, Unreadable};
@@ -75,6 +75,8 @@ impl App {
         let maildrops = Maildrops::new(store, pool.clone(), config.limits.preempt_after);
         let context = Arc::new(Context {
             door: Door::new(&config.accounts)?,
+            throttle: Throttle::new(&config.security)?,
+            rejections: Rejections::new()?,
             accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
             maildrops: maildrops.entrust(entrusted),

@@ -2,6 +2,7 @@
 //! of anything. All others the upstream judges.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::accounts::takes_tokens;
 use super::passwords::Passwords;
@@ -24,6 +25,9 @@ pub enum Refused {
     Certificate(Fingerprint),
     #[error("too many passwords wait to be checked")]
     Busy,
+    /// Nobody has looked at the password. For so long none is looked at.
+    #[error("too many wrong passwords from this address")]
+    TooMany(Duration),
 }
 
 /// Who was let in: where to, and what opens the upstream.

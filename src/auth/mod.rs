@@ -1,15 +1,23 @@
-//! Who logs in: SASL exchanges with the client, where a login leads, and whether it is let in.
+//! Who logs in: SASL exchanges with the client, where a login leads, whether it is let in, and
+//! what becomes of who guesses.
 
 mod accounts;
 mod door;
+mod failures;
 mod passwords;
+mod rejections;
 mod sasl;
+mod table;
+mod throttle;
+mod turns;
 
 use std::net::IpAddr;
 
 pub use accounts::{Accounts, Route};
 pub use door::{Admitted, Door, Opening, Refused};
+pub use rejections::Rejections;
 pub use sasl::{Exchange, Malformed, Mechanism, Next};
+pub use throttle::{Attempt, Throttle};
 
 use crate::secret::{Fingerprint, ScramVerifier, Secret};
 
@@ -53,4 +61,14 @@ pub enum Claim {
     Scram(Option<ScramVerifier>),
     /// The certificate that the visitor has shown.
     Certificate,
+}
+
+impl Claim {
+    /// What was given to prove it, if that was a secret.
+    pub fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Password(secret) | Self::Token { token: secret, .. } => Some(secret),
+            Self::Scram(_) | Self::Certificate => None,
+        }
+    }
 }

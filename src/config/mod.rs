@@ -115,6 +115,9 @@ pub enum Certificate {
 #[derive(Debug, Clone)]
 pub struct Security {
     pub plaintext_login: PlaintextLogin,
+    /// Wrong passwords from one address in the window; 0: any number.
+    pub max_login_failures: u32,
+    pub login_failure_window: Duration,
 }
 
 /// From where a password may come without TLS.

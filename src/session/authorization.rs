@@ -5,11 +5,11 @@ mod exchange;
 use tokio::time::{Instant, timeout_at};
 
 use super::common::{Strikes, capabilities, invalid, language, list, may_log_in, mechanisms, parse, visitor};
-use super::{Client, Context, End, Summary, failure};
-use crate::auth::{Admitted, Claim, Credentials, Opening, Refused};
-use crate::maildrop::{Account, Entrusted, Error, Maildrop};
+use super::login::Login;
+use super::{Client, Context, End, Summary};
+use crate::auth::{Claim, Credentials};
+use crate::maildrop::Maildrop;
 use crate::pop3::{Code, Command, Connection, Input, Reply};
-use crate::upstream::Connector;
 
 /// OAuth tokens reach several KB, in AUTH and, with some programs, in PASS.
 const LINE_LIMIT: usize = 16 * 1024;
@@ -171,8 +171,13 @@ impl<'a> Authorization<'a> {
     async fn log_in(&mut self, credentials: Credentials, summary: &mut Summary) -> Result<After, End> {
         let login = credentials.login.clone();
         let token_refusal = credentials.token_refusal();
+        let attempt = Login {
+            context: self.context,
+            visitor: visitor(&self.connection, self.client),
+            activity: self.connection.activity(),
+        };
         let opened = tokio::select! {
-            opened = self.open(credentials) => opened,
+            opened = attempt.open(credentials) => opened,
             () = self.context.shutdown.stopped() => return Err(End::Shutdown),
         };
         let reply = match opened {
@@ -190,42 +195,6 @@ impl<'a> Authorization<'a> {
         }
         self.connection.reply(&reply).await?;
         Ok(After::Stay)
-    }
-
-    async fn open(&self, credentials: Credentials) -> Result<Maildrop, Reply> {
-        let refused = |reason: &dyn std::fmt::Display| {
-            tracing::info!(login = %credentials.login, address = %self.client.address, %reason, "login failed");
-        };
-        let visitor = visitor(&self.connection, self.client);
-        let route = self.context.accounts.route(&credentials.login);
-        let admitted = self.context.door.admit(route, &credentials, visitor).await;
-        let routed = admitted.and_then(|admitted| {
-            let name = &admitted.route.upstream.name;
-            let connector = self.context.connectors.get(name).ok_or(Refused::NoRoute)?;
-            Ok((admitted, connector.clone()))
-        });
-        let (admitted, connector) = routed.map_err(|error| {
-            refused(&error);
-            failure::refused(&error)
-        })?;
-        self.open_at(admitted, connector, &credentials.login).await.map_err(|error| {
-            refused(&error);
-            failure::reply(&error)
-        })
-    }
-
-    async fn open_at(
-        &self,
-        Admitted { route, opening }: Admitted,
-        connector: Connector,
-        login: &str,
-    ) -> Result<Maildrop, Error> {
-        let (login, username) = (login.to_owned(), route.username);
-        let account = match opening {
-            Opening::Kept(source) => Entrusted { login, connector, username, source }.account().await?,
-            Opening::Given(credential) => Account { login, connector, username, credential, source: None },
-        };
-        self.context.maildrops.open(account, route.maildrop, self.connection.activity()).await
     }
 
     /// The next line, within `login_timeout` since the connection.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::super::common::{may_log_in, mechanisms, visitor};
-use super::super::{End, Summary};
+use super::super::{End, Summary, login};
 use super::{After, Authorization, plaintext_refused};
 use crate::auth::{Exchange, Mechanism, Next};
 use crate::pop3::{Input, Reply};
@@ -78,6 +78,10 @@ impl Authorization<'_> {
 
     async fn malformed(&mut self) -> Result<After, End> {
         self.failures += 1;
+        tokio::select! {
+            () = login::malformed(self.context, self.client.address.ip()) => {}
+            () = self.context.shutdown.stopped() => return Err(End::Shutdown),
+        }
         self.connection.reply(&Reply::err("That response is malformed")).await?;
         Ok(After::Stay)
     }
