@@ -63,6 +63,8 @@ impl Stage {
         Settings::new(format!("imap://{}", self.sim.address()))
             .listeners(&["starttls", "implicit"])
             .certificate(&self.authority)
+            // Many a test is wrong on purpose.
+            .with("security", "max_login_failures = 0\nlogin_failure_window = \"1s\"")
             .with("[account]", &accounts.join("\n[[account]]\n"))
     }
 }
