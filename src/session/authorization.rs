@@ -10,7 +10,7 @@ use super::{Client, Context, End, Summary, failure};
 use crate::auth::{Credentials, Exchange, Next, Refused, Route, Visitor};
 use crate::maildrop::{Account, Entrusted, Error, Maildrop};
 use crate::pop3::{Code, Command, Connection, Input, Reply};
-use crate::secret::{Credential, Secret};
+use crate::secret::Secret;
 use crate::upstream::Connector;
 
 /// OAuth tokens reach several KB, in AUTH and, with some programs, in PASS.
@@ -270,7 +270,7 @@ impl<'a> Authorization<'a> {
         let account = match route.source().cloned() {
             Some(source) => Entrusted { login, connector, username, source }.account().await?,
             None => {
-                let credential = Credential::Password(credentials.password.clone());
+                let credential = route.upstream.credential(credentials.password.clone());
                 Account { login, connector, username, credential, source: None }
             }
         };
