@@ -149,7 +149,7 @@ impl Door {
 /// What the upstream judges.
 fn passed_through(route: Route, claim: &Claim, visitor: Visitor) -> Result<Admitted, Refused> {
     let credential = match claim {
-        Claim::Password(password) => Credential::Password(password.clone()),
+        Claim::Password(password) => route.upstream.credential(password.clone()),
         Claim::Token { token, .. } if takes_tokens(&route.upstream) => Credential::Token(token.clone()),
         Claim::Token { .. } => return Err(Refused::Wrong("the upstream takes no tokens")),
         Claim::Scram(_) => return Err(Refused::Wrong("the login has no SCRAM verifier")),
@@ -310,7 +310,9 @@ mod tests {
             "[[account]]\nlogin = \"a\"\nupstream = \"a\"\nusername = \"alice\"\npassword_env = \"A\"\n\
              password_hash = \"{}\"\nclient_certificate = \"{}\"\n[[account]]\nlogin = \"b\"\n\
              upstream = \"a\"\npassword_env = \"A\"\npassword_hash = \"{HASH}\"\n\
-             [tls]\nself_signed = true\nclient_ca = \"ca.pem\"\n",
+             [tls]\nself_signed = true\nclient_ca = \"ca.pem\"\n\
+             [upstream.t]\nurl = \"imaps://t.example\"\ndomains = [\"t.example\"]\n\
+             authentication = \"oauth2\"\n",
             own.as_str(),
             Fingerprint::of(b"abc")
         ));
@@ -333,6 +335,7 @@ mod tests {
             assert!(is_wrong(&house.claim(login, Claim::Scram(Some(own.clone())), HOME).await), "{login}");
         }
         assert!(is_wrong(&house.claim("b", token(), HOME).await));
-        assert!(house.claim("x@a.example", token(), HOME).await.is_ok(), "its upstream judges");
+        assert!(is_wrong(&house.claim("x@a.example", token(), HOME).await), "its upstream takes none");
+        assert!(house.claim("x@t.example", token(), HOME).await.is_ok(), "its upstream judges");
     }
 }

@@ -10,7 +10,7 @@ use super::exit::{self, Failure};
 use crate::auth::{Accounts, Route};
 use crate::config::Config;
 use crate::maildrop::{Account, Entrusted};
-use crate::secret::{Credential, Secret};
+use crate::secret::Secret;
 use crate::upstream::Connector;
 
 /// Where a password comes from, if not from the terminal or standard input.
@@ -83,7 +83,7 @@ pub async fn account(route: &Route, login: &str, password: &PasswordSource) -> R
             entrusted.account().await.map_err(|error| Failure::new(exit::NO_PERMISSION, error))
         }
         None => {
-            let credential = Credential::Password(password.read()?);
+            let credential = connector.upstream().credential(password.read()?);
             Ok(Account { login, connector, username, credential, source: None })
         }
     }

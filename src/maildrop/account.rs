@@ -24,7 +24,7 @@ impl Account {
     pub async fn renew(&mut self) {
         let Some(source) = &self.source else { return };
         match source.read().await {
-            Ok(password) => self.credential = Credential::Password(password),
+            Ok(secret) => self.credential = self.connector.upstream().credential(secret),
             Err(error) => {
                 tracing::warn!(login = %self.login, key = source.key(), %error, "a password is not read again");
             }
@@ -57,8 +57,8 @@ impl Entrusted {
     pub async fn account(self) -> Result<Account, Error> {
         let Self { login, connector, username, source } = self;
         match source.read().await {
-            Ok(password) => {
-                let credential = Credential::Password(password);
+            Ok(secret) => {
+                let credential = connector.upstream().credential(secret);
                 Ok(Account { login, connector, username, credential, source: Some(source) })
             }
             Err(reason) => Err(Error::Secret { login, key: source.key(), reason }),
