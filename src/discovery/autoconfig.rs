@@ -210,3 +210,155 @@ fn short(text: &str) -> String {
     let start: String = text.chars().take(60).collect();
     format!("{start:?}{}", if start.len() < text.len() { "…" } else { "" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Vec<Candidate>, String> {
+        read(text.as_bytes(), &"alice@example.org".parse().expect("an address"), Source::Ispdb)
+    }
+
+    /// A server of these settings, described alone.
+    fn settings(settings: &str) -> Result<Vec<Candidate>, String> {
+        read_text(&format!(
+            "<clientConfig><emailProvider id=\"x\"><incomingServer type=\"imap\">{settings}</incomingServer>\
+             </emailProvider></clientConfig>"
+        ))
+    }
+
+    fn usual(host: &str, port: &str, socket: &str, username: &str) -> Result<Vec<Candidate>, String> {
+        settings(&format!(
+            "<hostname>{host}</hostname><port>{port}</port><socketType>{socket}</socketType>\
+             <username>{username}</username>"
+        ))
+    }
+
+    #[test]
+    fn a_description_is_read_whatever_stands_between() {
+        let text = r#"<?xml version="1.0" encoding="UTF-8"?>
+            <!DOCTYPE clientConfig [<!ENTITY name "value">]>
+            <!-- as providers write them -->
+            <clientConfig version="1.1">
+              <emailProvider id="googlemail.com">
+                <displayName>Google &amp; Co</displayName>
+                <incomingServer type="pop3"><hostname>pop.gmail.com</hostname></incomingServer>
+                <incomingServer type="imap">
+                  <hostname> imap.gmail.com </hostname>
+                  <port>993</port>
+                  <socketType>SSL</socketType>
+                  <authentication>OAuth2</authentication>
+                  <username>%EMAILADDRESS%</username>
+                  <authentication>password-cleartext</authentication>
+                  <pop3><leaveMessagesOnServer>true</leaveMessagesOnServer></pop3>
+                </incomingServer>
+                <outgoingServer type="smtp"><hostname>smtp.gmail.com</hostname></outgoingServer>
+                <incomingServer type="imap">
+                  <hostname>second.%EMAILDOMAIN%</hostname>
+                  <port>143</port>
+                  <socketType>STARTTLS</socketType>
+                  <username>%EMAILLOCALPART%.%EMAILDOMAIN%</username>
+                </incomingServer>
+                <documentation url="https://example.org"><descr>So <b>geht</b> es</descr></documentation>
+              </emailProvider>
+              <oAuth2><issuer>https://accounts.google.com/</issuer><scope>mail</scope></oAuth2>
+              <webMail><loginPage url="https://mail.google.com/mail/"/></webMail>
+            </clientConfig>"#;
+        let found = read_text(&format!("\u{feff}{text}")).expect("two servers");
+        let [first, second] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(
+            (first.url().as_str(), first.username.as_str()),
+            ("imaps://imap.gmail.com", "alice@example.org")
+        );
+        let google = Authentication::OAuth2("accounts.google.com".to_owned());
+        assert_eq!(first.authentication, [google, Authentication::Password]);
+        assert_eq!(second.url(), "imap+starttls://second.example.org");
+        assert_eq!(second.username, "alice.example.org");
+        assert_eq!(second.username_template, "{local}.{domain}");
+        assert_eq!(second.authentication, [Authentication::Password]);
+    }
+
+    #[test]
+    fn hostile_values_are_refused() {
+        assert!(usual("imap.example.org", "993", "SSL", "alice").is_ok());
+        for host in [
+            "",
+            "192.0.2.1",
+            "[::1]",
+            "a b",
+            "a/b",
+            "a:1",
+            "a@b",
+            "a%2eb",
+            "-a.org",
+            "imap.&#10;org",
+            "x&#27;[2J.org",
+            "imaps://a.org",
+            "a\\b",
+            "a_b.org",
+        ] {
+            assert!(usual(host, "993", "SSL", "alice").is_err(), "{host}");
+        }
+        for port in ["", "0", "65536", "-1", "99 3", "993;", "&#0;"] {
+            assert!(usual("imap.example.org", port, "SSL", "alice").is_err(), "{port}");
+        }
+        for socket in ["", "plain", "ssl3", "SSL&#0;"] {
+            assert!(usual("imap.example.org", "993", socket, "alice").is_err(), "{socket}");
+        }
+        for username in ["", "a&#13;&#10;A2 LOGOUT", "{login}", "a}b", "{", &"a".repeat(256)] {
+            assert!(usual("imap.example.org", "993", "SSL", username).is_err(), "{username}");
+        }
+        let error = usual(&"x&#27;".repeat(500), "993", "SSL", "alice").expect_err("no host");
+        assert!(error.len() < 600 && !error.contains('\u{1b}'), "{error}");
+    }
+
+    #[test]
+    fn a_user_name_that_was_filled_in_serves_others_too() {
+        for (username, template) in [
+            ("alice@example.org", "{login}"),
+            ("Alice@Example.org", "{login}"),
+            ("alice", "{local}"),
+            ("asmith", "asmith"),
+        ] {
+            let found = usual("imap.example.org", "993", "SSL", username).expect("a server");
+            assert_eq!(found[0].username_template, template);
+        }
+    }
+
+    #[test]
+    fn only_ways_to_log_in_that_are_spoken_count() {
+        let named = |name: &str| {
+            settings(&format!(
+                "<hostname>imap.example.org</hostname><port>993</port><socketType>SSL</socketType>\
+                 <authentication>{name}</authentication>"
+            ))
+        };
+        assert_eq!(named("plain").expect("a server")[0].authentication, [Authentication::Password]);
+        // Without an issuer nobody knows where to sign in.
+        for name in ["OAuth2", "NTLM", "password-encrypted", "GSSAPI", "none"] {
+            assert!(named(name).expect_err("none").contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_description_is_refused() {
+        let bomb = "<!DOCTYPE a [<!ENTITY b \"bbbb\"><!ENTITY c \"&b;&b;&b;\">]><clientConfig><emailProvider>\
+                    <incomingServer type=\"imap\"><hostname>&c;</hostname></incomingServer></emailProvider>\
+                    </clientConfig>";
+        let deep = "<a>".repeat(300_000);
+        for text in ["", "no", "<html><br></html>", "<clientConfig>", "<a></b>", "{}", "\0\0", bomb, &deep] {
+            assert!(read_text(text).is_err(), "{text:.60}");
+        }
+        let closed = format!("<clientConfig>{deep}{}</clientConfig>", "</a>".repeat(300_000));
+        assert_eq!(read_text(&closed).expect_err("no server"), "its answer names no IMAP server");
+    }
+
+    #[test]
+    fn so_many_servers_and_no_more() {
+        let one = "<incomingServer type=\"imap\"><hostname>imap.example.org</hostname><port>993</port>\
+                   <socketType>SSL</socketType></incomingServer>";
+        let text =
+            format!("<clientConfig><emailProvider>{}</emailProvider></clientConfig>", one.repeat(5000));
+        assert_eq!(read_text(&text).expect("servers").len(), MOST);
+    }
+}
