@@ -62,6 +62,12 @@ impl Http {
         Self::build(roots, redirects, Some(names))
     }
 
+    /// Whether web servers are asked by a proxy, as far as the environment says.
+    pub fn proxied() -> bool {
+        let names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+        names.iter().any(|name| std::env::var_os(name).is_some_and(|proxy| !proxy.is_empty()))
+    }
+
     fn build(roots: RootCertStore, redirects: Redirects, names: Option<Names>) -> Result<Self, HttpError> {
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let policy = match redirects {
@@ -78,6 +84,8 @@ impl Http {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .user_agent(concat!("popbridge/", env!("CARGO_PKG_VERSION")))
+            // A redirect's target must not learn the first address's query.
+            .referer(false)
             // A kept connection would be of use once an hour.
             .pool_max_idle_per_host(0);
         if let Some(names) = names {

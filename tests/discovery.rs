@@ -31,8 +31,8 @@ const NAMES: &[&str] = &[
 struct World {
     _names: NameServer,
     web: WebServer,
-    _imaps: Server,
-    _imap: Server,
+    imaps: Server,
+    imap: Server,
     discovery: Discovery,
     _authority: Authority,
 }
@@ -86,7 +86,7 @@ impl World {
             imap_port,
         };
         let discovery = Discovery::with(Some(&authority.ca()), places).expect("it can look");
-        Self { _names: names, web, _imaps: imaps, _imap: imap, discovery, _authority: authority }
+        Self { _names: names, web, imaps, imap, discovery, _authority: authority }
     }
 
     async fn find(&self, address: &str) -> Result<Vec<Candidate>, NothingFound> {
@@ -320,31 +320,31 @@ async fn a_certificate_that_is_not_good_is_refused() {
         let zone = Zone::default().host("imap.example.org");
         let world = World::new(Plan { zone, known, validity, names, ..Plan::default() }).await;
         let nothing = world.find("alice@example.org").await.expect_err("nothing");
-        for security in [TransportSecurity::Tls, TransportSecurity::StartTls] {
-            let tried = nothing.tried.iter().filter(|tried| tried.place.starts_with("imap.example.org:"));
-            let refused = tried.filter(|tried| {
-                let text = tried.to_string();
-                text.contains("refused, its TLS is not good") && text.contains(reason)
-            });
-            assert_eq!(refused.count(), 2, "{security:?} {reason}: {nothing}");
-        }
+        // Over TLS, and with STARTTLS.
+        let refused = nothing.tried.iter().map(Tried::to_string).filter(|text| {
+            text.starts_with("imap.example.org:")
+                && text.contains("refused, its TLS is not good")
+                && text.contains(reason)
+        });
+        assert_eq!(refused.count(), 2, "{reason}: {nothing}");
     }
 }
 
 #[tokio::test]
 async fn without_tls_a_server_is_none() {
-    let zone = Zone::default().host("autoconfig.example.org").host("imap.example.org");
-    let site = |_, _, imap| {
-        let plain = server("imap.example.org", imap).replace("SSL", "plain");
+    let zone = Zone::default().host("autoconfig.example.org").host("example.org").host("mail.example.org");
+    let site = |_, imaps, imap| {
+        let plain = server("mail.example.org", imaps).replace("SSL", "plain");
         let start_tls = server("mail.example.org", imap).replace("SSL", "STARTTLS");
         site([(OWN, description(&plain)), (WELL_KNOWN, description(&start_tls))])
     };
-    let world = World::new(Plan { zone, site, start_tls: Tls::None, ..Plan::default() }).await;
-    let found = world.find("alice@example.org").await;
-    // The guess with implicit TLS is good; the others are not.
-    let found: Vec<_> =
-        found.expect("the guess").into_iter().map(|found| (found.source, found.security)).collect();
-    assert_eq!(found, [(Source::Guess, TransportSecurity::Tls)]);
+    let unprotected = Plan { zone, site, start_tls: Tls::None, names: &["other.test"], ..Plan::default() };
+    let world = World::new(unprotected).await;
+    let nothing = world.find("alice@example.org").await.expect_err("nothing");
+    assert_eq!(failure(&nothing, OWN), "its answer names mail.example.org without TLS, which is refused");
+    let port = world.imap.address().port();
+    let refused = failure(&nothing, &format!("mail.example.org:{port}"));
+    assert_eq!(refused, "the upstream does not offer STARTTLS");
 }
 
 #[tokio::test]
@@ -368,6 +368,11 @@ async fn a_redirect_leads_on_over_https_only() {
     assert_eq!(found.expect("a server").len(), 1);
     assert!(told.contains(&format!("{WELL_KNOWN}: a redirect away from HTTPS")), "{told:?}");
     assert!(told.contains(&format!("{OWN}: names imap.example.org")), "{told:?}");
+    // The address is for the domain's own server, not for where it sends one.
+    let requests = world.web.requests();
+    let there = requests.iter().find(|request| request.target == "elsewhere.test/there.xml");
+    let there = there.expect("it was asked").head.clone();
+    assert!(!there.contains("alice"), "{there}");
 }
 
 #[tokio::test]
@@ -396,7 +401,7 @@ async fn when_nothing_answers_all_that_was_tried_is_told() {
     let address = "alice@example.org".parse().expect("an address");
     let nothing = world.discovery.find(&address, |tried: &Tried| told.push(tried.clone())).await;
     let nothing = nothing.expect_err("nothing").to_string();
-    let (imaps, imap) = (world._imaps.address().port(), world._imap.address().port());
+    let (imaps, imap) = (world.imaps.address().port(), world.imap.address().port());
     let unknown = "no such name in DNS";
     let expected = [
         "no IMAP server was found for example.org:".to_owned(),
@@ -431,10 +436,39 @@ async fn names_beyond_ascii_are_looked_up_by_their_a_labels() {
     assert_eq!((found.host.as_str(), found.username.as_str()), ("imap.xn--bcher-kva.example", "Jörg"));
 }
 
+#[tokio::test]
+async fn a_provider_that_does_not_answer_is_told_with_its_demands() {
+    let world = World::new(Plan::default()).await;
+    let nothing = world.find("alice@aol.com").await.expect_err("nothing").to_string();
+    assert!(nothing.contains("AOL takes an app password"), "{nothing}");
+}
+
+#[tokio::test]
+async fn where_one_signs_in_tells_the_provider() {
+    let zone = Zone::default().host("autoconfig.example.org").host("imap.example.org");
+    let site = |_, imaps, _| {
+        let server = server("imap.example.org", imaps).replace("password-cleartext", "OAuth2");
+        let Answer::Body(text) = description(&server) else { unreachable!("a description is a body") };
+        let text = String::from_utf8(text).expect("ASCII").replace(
+            "</clientConfig>",
+            "<oAuth2><issuer>login.microsoftonline.com</issuer></oAuth2></clientConfig>",
+        );
+        site([(OWN, Answer::Body(text.into_bytes()))])
+    };
+    let world = World::new(Plan { zone, site, ..Plan::default() }).await;
+    let found = world.one("alice@example.org").await;
+    assert_eq!(found.authentication, [Authentication::OAuth2("login.microsoftonline.com".to_owned())]);
+    assert_eq!(found.provider, Some("microsoft"));
+}
+
 #[test]
 fn looking_needs_no_network_to_begin() {
     let authority = Authority::new("trusted");
-    Discovery::new(Some(&authority.ca())).expect("it can look");
+    let discovery = Discovery::new(Some(&authority.ca())).expect("it can look");
+    let address: MailAddress = "alice@example.org".parse().expect("an address");
+    may_move_to_another_thread(&discovery.find(&address, |_| {}));
     let error = Discovery::new(Some(std::path::Path::new("/nowhere/ca.pem"))).err().expect("no file");
     assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
 }
+
+fn may_move_to_another_thread(_: &impl Send) {}

@@ -57,7 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("strsim", &["config/"]),
     ("rcgen", &["server/tls.rs"]),
     ("fastrand", &["upstream/pace.rs"]),
-    ("futures_util", &["store/listing.rs", "discovery/mod.rs"]),
+    ("futures_util", &["store/listing.rs", "discovery/mod.rs", "discovery/sources.rs"]),
     ("hex", &["maildrop/unique_id.rs"]),
     ("itoa", &["maildrop/unique_id.rs", "pop3/rows.rs"]),
     ("rustls_native_certs", &["trust.rs"]),

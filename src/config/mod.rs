@@ -10,6 +10,7 @@ mod places;
 mod resolve;
 mod source;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -236,6 +237,18 @@ pub enum TransportSecurity {
 /// How the upstream's user name is made from the login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsernameTemplate(String);
+
+impl Default for UsernameTemplate {
+    fn default() -> Self {
+        Self("{login}".to_owned())
+    }
+}
+
+impl fmt::Display for UsernameTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Why some text is no template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

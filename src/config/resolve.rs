@@ -205,7 +205,7 @@ fn upstream(
     }
     let username = match form.username {
         Some(template) => username_template(source, template)?,
-        None => UsernameTemplate("{login}".to_owned()),
+        None => UsernameTemplate::default(),
     };
     let connections = form.connections_per_account;
     if *connections.get_ref() == 0 {

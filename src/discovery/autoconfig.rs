@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::address::{MailAddress, host_name};
 use super::candidate::{Authentication, Candidate, Source};
-use crate::config::TransportSecurity;
+use crate::config::{TransportSecurity, UsernameTemplate};
 
 /// More servers than this nobody describes in earnest.
 const MOST: usize = 6;
@@ -164,7 +164,7 @@ fn candidate(
     let authentication = ways(&authentication, issuer).ok_or_else(|| {
         format!("{host} takes neither a password nor OAuth 2: {}", short(&authentication.join(", ")))
     })?;
-    let candidate = Candidate::named(source, address, host, port, security, &username)?;
+    let candidate = Candidate::named(source, address, host, port, security, &username);
     Ok(Candidate { authentication, ..candidate })
 }
 
@@ -185,24 +185,20 @@ fn ways(named: &[String], issuer: Option<&str>) -> Option<Vec<Authentication>> {
 
 /// A user name with the description's placeholders as the configuration's template. What was filled
 /// in for this address already becomes a placeholder again.
-fn template(text: &str, address: &MailAddress) -> Result<String, String> {
-    let wrong = || format!("its answer names {} as the user name", short(text));
-    if text.is_empty()
-        || text.len() > LONGEST_NAME
-        || text.contains(|c: char| c.is_control() || "{}".contains(c))
-    {
-        return Err(wrong());
-    }
-    if text.eq_ignore_ascii_case(&address.to_string()) {
-        return Ok("{login}".to_owned());
-    }
-    if text == address.local() {
-        return Ok("{local}".to_owned());
-    }
-    Ok(text
-        .replace("%EMAILADDRESS%", "{login}")
-        .replace("%EMAILLOCALPART%", "{local}")
-        .replace("%EMAILDOMAIN%", "{domain}"))
+fn template(text: &str, address: &MailAddress) -> Result<UsernameTemplate, String> {
+    let odd = |letter: char| letter.is_control() || "{}".contains(letter);
+    let template = match text {
+        _ if text.len() > LONGEST_NAME || text.contains(odd) => None,
+        _ if text.eq_ignore_ascii_case(&address.to_string()) => Some("{login}".to_owned()),
+        _ if text == address.local() => Some("{local}".to_owned()),
+        _ => Some(
+            text.replace("%EMAILADDRESS%", "{login}")
+                .replace("%EMAILLOCALPART%", "{local}")
+                .replace("%EMAILDOMAIN%", "{domain}"),
+        ),
+    };
+    let template = template.and_then(|template| template.parse().ok());
+    template.ok_or_else(|| format!("its answer names {} as the user name", short(text)))
 }
 
 /// A hostile value for an error: quoted, escaped, not long.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::address::MailAddress;
 use super::providers::is_within;
-use crate::config::{NoTemplate, TransportSecurity, UsernameTemplate};
+use crate::config::{TransportSecurity, UsernameTemplate};
 
 /// An IMAP server that has answered, with a certificate that is good for its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,22 +37,21 @@ impl Candidate {
         host: String,
         port: u16,
         security: TransportSecurity,
-        template: &str,
-    ) -> Result<Self, String> {
-        let filled: UsernameTemplate = template.parse().map_err(|error: NoTemplate| error.to_string())?;
+        template: &UsernameTemplate,
+    ) -> Self {
         let by_dns = matches!(source, Source::Srv | Source::Mx);
-        Ok(Self {
+        Self {
             confirm: by_dns && !is_within(&host, address.domain()),
             host,
             port,
             security,
-            username: filled.fill(&address.to_string()),
-            username_template: template.to_owned(),
+            username: template.fill(&address.to_string()),
+            username_template: template.to_string(),
             authentication: vec![Authentication::Password],
             source,
             provider: None,
             note: None,
-        })
+        }
     }
 
     /// As the configuration names it: `imaps://imap.example.org`, with a port that is not the usual.
@@ -140,6 +139,10 @@ impl fmt::Display for Tried {
 pub struct NothingFound {
     pub domain: String,
     pub tried: Vec<Tried>,
+    /// What the provider wants of its users, if popbridge's table knows it.
+    pub note: Option<&'static str>,
+    /// Whether the environment names a proxy: mail servers and DNS are not reached by one.
+    pub proxied: bool,
 }
 
 impl std::error::Error for NothingFound {}
@@ -149,6 +152,12 @@ impl fmt::Display for NothingFound {
         writeln!(f, "no IMAP server was found for {}:", self.domain)?;
         for tried in &self.tried {
             writeln!(f, "  {tried}")?;
+        }
+        if let Some(note) = self.note {
+            writeln!(f, "{note}")?;
+        }
+        if self.proxied {
+            writeln!(f, "only web servers are asked by the proxy; DNS and mail servers have to be in reach")?;
         }
         write!(f, "ask the provider for its IMAP server, and give it: --imap imaps://HOST")
     }

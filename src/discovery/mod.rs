@@ -26,6 +26,7 @@ pub use candidate::{Authentication, Candidate, NothingFound, Outcome, Source, Tr
 use crate::http::{Http, HttpError, Redirects};
 use crate::trust::{NoRoots, roots};
 use dns::Dns;
+use providers::for_address;
 use steps::Steps;
 
 /// More servers are not connected to at once.
@@ -96,24 +97,31 @@ impl Discovery {
 
     /// The IMAP servers of an address, best first, each of them having answered under a good
     /// certificate. `tell` hears of each step when it begins and when it ends. Each step takes ten
-    /// seconds at the most, all of them less than a minute.
+    /// seconds at the most, all of them together a minute.
     pub async fn find(
         &self,
         address: &MailAddress,
         tell: impl FnMut(&Tried),
     ) -> Result<Vec<Candidate>, NothingFound> {
         let steps = Steps::new(tell);
-        let mut found = self.verified(self.built_in(address), &steps).await;
+        let built_in = for_address(address, &self.places);
+        let note = built_in.as_ref().and_then(|candidate| candidate.note);
+        let mut found = self.verified(built_in.into_iter().collect(), &steps).await;
         if found.is_empty() {
             found = self.verified(self.named(address, &steps).await, &steps).await;
         }
         if found.is_empty() {
             found = self.verified(self.guesses(address), &steps).await;
         }
-        match found {
-            found if !found.is_empty() => Ok(found),
-            _ => Err(NothingFound { domain: address.domain().to_owned(), tried: steps.into_tried() }),
+        if !found.is_empty() {
+            return Ok(found);
         }
+        Err(NothingFound {
+            domain: address.domain().to_owned(),
+            tried: steps.into_tried(),
+            note,
+            proxied: self.places.dns.is_empty() && Http::proxied(),
+        })
     }
 
     /// Those that answer, in their order. Who is named twice counts for the better source.

@@ -233,31 +233,34 @@ const PROVIDERS: &[Provider] = &[
 ];
 
 /// The server of an address at a large provider.
-pub fn for_address(address: &MailAddress, places: &Places) -> Option<Result<Candidate, String>> {
+pub fn for_address(address: &MailAddress, places: &Places) -> Option<Candidate> {
     let provider = PROVIDERS.iter().find(|provider| provider.domains.contains(&address.domain()))?;
     Some(provider.candidate(Source::BuiltIn, address, places))
 }
 
 /// The server of the provider whose host takes the domain's mail.
-pub fn for_exchanger(
-    host: &str,
-    address: &MailAddress,
-    places: &Places,
-) -> Option<Result<Candidate, String>> {
+pub fn for_exchanger(host: &str, address: &MailAddress, places: &Places) -> Option<Candidate> {
     let takes = |provider: &&Provider| provider.exchangers.iter().any(|domain| is_within(host, domain));
     Some(PROVIDERS.iter().find(takes)?.candidate(Source::Mx, address, places))
 }
 
-/// Adds what is known of the host to a candidate that another source has named.
+/// Adds what is known of its host, or of where one signs in, to a candidate of another source.
 pub fn recognise(candidate: Candidate) -> Candidate {
-    let Some(provider) = PROVIDERS.iter().find(|provider| provider.host == candidate.host) else {
-        return candidate;
-    };
-    let (authentication, preset) = provider.login.ways();
-    // A description of servers knows its ways to log in itself.
-    let told = matches!(candidate.source, Source::Autoconfig | Source::Ispdb);
-    let authentication = if told { candidate.authentication } else { authentication };
-    Candidate { authentication, provider: preset, note: provider.note, ..candidate }
+    if let Some(provider) = PROVIDERS.iter().find(|provider| provider.host == candidate.host) {
+        let (authentication, preset) = provider.login.ways();
+        // A description of servers tells the ways to log in itself.
+        let told = matches!(candidate.source, Source::Autoconfig | Source::Ispdb);
+        let authentication = if told { candidate.authentication } else { authentication };
+        return Candidate { authentication, provider: preset, note: provider.note, ..candidate };
+    }
+    let mut presets = [GOOGLE, MICROSOFT, YAHOO].into_iter().filter_map(|login| {
+        let (ways, preset) = login.ways();
+        ways.iter()
+            .any(|way| *way != Authentication::Password && candidate.authentication.contains(way))
+            .then_some(preset)?
+    });
+    let provider = presets.next();
+    Candidate { provider, ..candidate }
 }
 
 /// Whether a name is a domain or below it.
@@ -266,15 +269,16 @@ pub fn is_within(name: &str, domain: &str) -> bool {
 }
 
 impl Provider {
-    fn candidate(&self, source: Source, address: &MailAddress, places: &Places) -> Result<Candidate, String> {
+    fn candidate(&self, source: Source, address: &MailAddress, places: &Places) -> Candidate {
         let (port, security) = match self.host {
             host if host == PROTON_BRIDGE.0 => (PROTON_BRIDGE.1, TransportSecurity::StartTls),
             _ => (places.imaps_port, TransportSecurity::Tls),
         };
+        let username = self.username.parse().expect("a template: a test reads each entry");
         let host = self.host.to_owned();
-        let candidate = Candidate::named(source, address, host, port, security, self.username)?;
+        let candidate = Candidate::named(source, address, host, port, security, &username);
         let (authentication, provider) = self.login.ways();
-        Ok(Candidate { authentication, provider, note: self.note, ..candidate })
+        Candidate { authentication, provider, note: self.note, ..candidate }
     }
 }
 
@@ -314,7 +318,7 @@ mod tests {
             assert!(provider.host == PROTON_BRIDGE.0 || host_name(provider.host).is_some());
             let candidate =
                 provider.candidate(Source::BuiltIn, &address("alice@example.org"), &Places::default());
-            assert!(candidate.is_ok_and(|candidate| !candidate.authentication.is_empty()));
+            assert!(!candidate.authentication.is_empty());
         }
     }
 
@@ -329,7 +333,7 @@ mod tests {
             ("alice@web.de", "imap.web.de", 993, "alice"),
             ("alice@pm.me", "127.0.0.1", 1143, "alice@pm.me"),
         ] {
-            let found = for_address(&address(text), &places).expect("a provider").expect("a candidate");
+            let found = for_address(&address(text), &places).expect("a provider");
             assert_eq!((found.host.as_str(), found.port, found.username.as_str()), (host, port, username));
             assert!(!found.confirm);
         }
@@ -347,7 +351,7 @@ mod tests {
             ("evilgoogle.com", None),
             ("google.com.example.net", None),
         ] {
-            let found = for_exchanger(exchanger, &alice, &places).map(|found| found.expect("a candidate"));
+            let found = for_exchanger(exchanger, &alice, &places);
             assert_eq!(found.as_ref().map(|found| found.host.as_str()), host, "{exchanger}");
             assert!(found.is_none_or(|found| found.confirm && found.username == "alice@example.org"));
         }

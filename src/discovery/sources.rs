@@ -1,23 +1,19 @@
 //! Asks the sources for the servers that they know.
 
+use futures_util::future::join_all;
 use http::Request;
 use url::Url;
 
 use super::address::host_name;
 use super::candidate::{Candidate, Source, Tried};
 use super::dns::Service;
-use super::providers::{for_address, for_exchanger, is_within, recognise};
+use super::providers::{for_exchanger, is_within, recognise};
 use super::steps::Steps;
 use super::{Discovery, MailAddress, autoconfig};
-use crate::config::TransportSecurity;
+use crate::config::{TransportSecurity, UsernameTemplate};
 use crate::http::HttpError;
 
 impl Discovery {
-    /// From popbridge's own table.
-    pub(super) fn built_in(&self, address: &MailAddress) -> Vec<Candidate> {
-        for_address(address, &self.places).and_then(Result::ok).into_iter().collect()
-    }
-
     /// From everyone who may know, all asked at once: the domain's own description, Thunderbird's
     /// database, DNS, and what is known of the provider that takes the domain's mail.
     pub(super) async fn named<F: FnMut(&Tried)>(
@@ -50,9 +46,16 @@ impl Discovery {
             (self.places.imap_port, TransportSecurity::StartTls),
         ];
         let guess = |host: &String, (port, security)| {
-            Candidate::named(Source::Guess, address, host.clone(), port, security, "{login}").ok()
+            Candidate::named(
+                Source::Guess,
+                address,
+                host.clone(),
+                port,
+                security,
+                &UsernameTemplate::default(),
+            )
         };
-        ways.iter().flat_map(|way| hosts.iter().filter_map(|host| guess(host, *way))).collect()
+        ways.iter().flat_map(|way| hosts.iter().map(|host| guess(host, *way))).collect()
     }
 
     fn in_ispdb(&self, domain: &str) -> Result<Url, url::ParseError> {
@@ -120,7 +123,9 @@ impl Discovery {
                 let Some(host) = target else { continue };
                 let host = host_name(&host).filter(|_| port != 0);
                 let host = host.ok_or_else(|| "names no host or no port".to_owned())?;
-                let named = Candidate::named(Source::Srv, address, host, port, security, "{login}")?;
+                // RFC 6186 §4: the whole address first.
+                let username = UsernameTemplate::default();
+                let named = Candidate::named(Source::Srv, address, host, port, security, &username);
                 found.push((priority, named));
             }
             // RFC 6186 §3.4: a target of "." alone.
@@ -143,20 +148,12 @@ impl Discovery {
             return Vec::new();
         };
         if let Some(known) = for_exchanger(&exchanger, address, &self.places) {
-            return known.into_iter().collect();
+            return vec![known];
         }
-        for provider in providers_domains(&exchanger) {
-            // Asked for already, or the domain's own server.
-            if is_within(provider, domain) {
-                continue;
-            }
-            let url = self.in_ispdb(provider);
-            let named = self.described(address, Source::Mx, url, steps).await;
-            if !named.is_empty() {
-                return named;
-            }
-        }
-        Vec::new()
+        // The domain itself has been asked for already.
+        let domains = providers_domains(&exchanger).into_iter().filter(|name| !is_within(name, domain));
+        let asking = domains.map(|name| self.described(address, Source::Mx, self.in_ispdb(name), steps));
+        join_all(asking).await.into_iter().find(|named| !named.is_empty()).unwrap_or_default()
     }
 }
 

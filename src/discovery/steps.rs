@@ -12,7 +12,7 @@ use super::candidate::{Outcome, Source, Tried};
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// In characters.
-const LONGEST_REASON: usize = 400;
+const LONGEST_TEXT: usize = 400;
 
 /// All steps so far, in the order of their beginnings, and who hears of them.
 pub struct Steps<F>(Mutex<(Vec<Tried>, F)>);
@@ -37,7 +37,7 @@ impl<F: FnMut(&Tried)> Steps<F> {
         let result = timeout(LONGEST, step).await;
         let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", LONGEST.as_secs())));
         let outcome = match &result {
-            Ok(result) => Outcome::Found(found(result)),
+            Ok(result) => Outcome::Found(readable(&found(result))),
             Err(reason) => Outcome::Failed(readable(reason)),
         };
         self.change(|tried| {
@@ -62,12 +62,11 @@ impl<F: FnMut(&Tried)> Steps<F> {
     }
 }
 
-/// What others have sent may be quoted in a reason: no control characters of theirs for a terminal,
+/// What others have sent may be quoted: no control characters of theirs for a terminal,
 /// and no more than a few lines.
-fn readable(reason: &str) -> String {
-    reason
-        .chars()
-        .take(LONGEST_REASON)
+fn readable(text: &str) -> String {
+    text.chars()
+        .take(LONGEST_TEXT)
         .map(|letter| if letter.is_control() { '\u{fffd}' } else { letter })
         .collect()
 }

@@ -25,8 +25,16 @@ pub type Site = HashMap<String, Answer>;
 /// Answers until it is dropped.
 pub struct WebServer {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
     task: JoinHandle<()>,
+}
+
+/// A request that has come.
+#[derive(Clone)]
+pub struct Request {
+    /// Host and path with the query.
+    pub target: String,
+    pub head: String,
 }
 
 impl WebServer {
@@ -35,24 +43,29 @@ impl WebServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let site = Arc::new(site(address.port()));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (acceptor, log) = (TlsAcceptor::from(tls), Arc::clone(&asked));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (acceptor, log) = (TlsAcceptor::from(tls), Arc::clone(&requests));
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 // Connections end with the client's, or with the test's runtime.
                 tokio::spawn(serve(socket, acceptor.clone(), Arc::clone(&site), Arc::clone(&log)));
             }
         });
-        Self { address, asked, task }
+        Self { address, requests, task }
     }
 
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Host and path with the query of each request so far.
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().expect("no test panics with it").clone()
+    }
+
+    /// Host and path with the query of each.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().expect("no test panics with it").clone()
+        self.requests().into_iter().map(|request| request.target).collect()
     }
 }
 
@@ -66,7 +79,7 @@ async fn serve(
     socket: TcpStream,
     acceptor: TlsAcceptor,
     site: Arc<Site>,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 ) -> std::io::Result<()> {
     let mut stream = acceptor.accept(socket).await?;
     let mut request = Vec::new();
@@ -79,7 +92,8 @@ async fn serve(
         request.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("host: ").map(str::to_owned));
     let host = host.expect("a host");
     let name = host.split(':').next().expect("a name");
-    asked.lock().expect("no test panics with it").push(format!("{name}{target}"));
+    let came = Request { target: format!("{name}{target}"), head: request.clone() };
+    requests.lock().expect("no test panics with it").push(came);
     let path = target.split('?').next().expect("a path");
     let (head, body) = match site.get(&format!("{name}{path}")) {
         None => ("404 Not Found".to_owned(), Vec::new()),
