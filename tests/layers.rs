@@ -41,7 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("async_compression", &["upstream/compress.rs"]),
     ("reqwest", &["http.rs"]),
     ("hickory_resolver", &["discovery/dns.rs"]),
-    ("quick_xml", &["discovery/autoconfig.rs"]),
+    ("quick_xml", &["discovery/description.rs"]),
     ("sqlx", &["store/"]),
     ("rsasl", &["auth/sasl.rs"]),
     ("clap", &["cli/"]),

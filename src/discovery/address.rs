@@ -66,15 +66,16 @@ fn is_local(text: &str) -> bool {
     let good = match quoted {
         Some(inner) => {
             let mut letters = inner.chars();
-            // A backslash takes the next letter with it.
-            let whole = std::iter::from_fn(|| {
-                letters.next().map(|letter| match letter {
+            let mut good = true;
+            while let Some(letter) = letters.next() {
+                // A backslash takes the next letter with it.
+                good &= match letter {
                     '"' => false,
                     '\\' => letters.next().is_some(),
                     _ => true,
-                })
-            });
-            whole.fold(true, |good, this| good && this)
+                };
+            }
+            good
         }
         None => {
             !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || r#"()<>[]:;@\,""#.contains(c))

@@ -1,11 +1,9 @@
-//! Descriptions of mail servers in XML, as domains (draft-ietf-mailmaint-autoconfig) and
-//! Thunderbird's database give them. Only IMAP under TLS is read; each value is checked when it
-//! becomes part of a candidate. Of entities only XML's own five are known, so none can grow.
-
-use serde::Deserialize;
+//! From a description of mail servers, as domains (draft-ietf-mailmaint-autoconfig) and Thunderbird's
+//! database give them, to candidates. Only IMAP under TLS counts; each value is checked here.
 
 use super::address::{MailAddress, host_name};
 use super::candidate::{Authentication, Candidate, Source};
+use super::description::{OAuth2Part, Part, ProviderPart, Setting, parse};
 use crate::config::{TransportSecurity, UsernameTemplate};
 
 /// More servers than this nobody describes in earnest.
@@ -13,80 +11,11 @@ const MOST: usize = 6;
 /// For a user name, in octets.
 const LONGEST_NAME: usize = 255;
 
-#[derive(Deserialize)]
-struct ClientConfig {
-    #[serde(rename = "$value", default)]
-    parts: Vec<Part>,
-}
-
-/// Parts may stand in any order, and there are more than these.
-#[derive(Deserialize)]
-enum Part {
-    #[serde(rename = "emailProvider")]
-    Provider(Provider),
-    #[serde(rename = "oAuth2")]
-    OAuth2(OAuth2),
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Provider {
-    #[serde(rename = "$value", default)]
-    parts: Vec<ProviderPart>,
-}
-
-#[derive(Deserialize)]
-enum ProviderPart {
-    #[serde(rename = "incomingServer")]
-    Incoming(Incoming),
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Incoming {
-    #[serde(rename = "@type", default)]
-    kind: String,
-    #[serde(rename = "$value", default)]
-    settings: Vec<Setting>,
-}
-
-#[derive(Deserialize)]
-enum Setting {
-    #[serde(rename = "hostname")]
-    Hostname(String),
-    #[serde(rename = "port")]
-    Port(String),
-    #[serde(rename = "socketType")]
-    SocketType(String),
-    #[serde(rename = "username")]
-    Username(String),
-    #[serde(rename = "authentication")]
-    Authentication(String),
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct OAuth2 {
-    #[serde(rename = "$value", default)]
-    parts: Vec<OAuth2Part>,
-}
-
-#[derive(Deserialize)]
-enum OAuth2Part {
-    #[serde(rename = "issuer")]
-    Issuer(String),
-    #[serde(other)]
-    Other,
-}
-
 /// The IMAP servers that a description names for an address, in its order; else why there are none.
 pub fn read(octets: &[u8], address: &MailAddress, source: Source) -> Result<Vec<Candidate>, String> {
     // Other encodings differ in the names that are for people.
     let text = String::from_utf8_lossy(octets);
-    let config: ClientConfig = quick_xml::de::from_str(text.trim_start_matches('\u{feff}'))
+    let config = parse(text.trim_start_matches('\u{feff}'))
         .map_err(|error| format!("no description of mail servers: {error}"))?;
     let mut issuer = None;
     let mut servers = Vec::new();

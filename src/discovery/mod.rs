@@ -3,16 +3,19 @@
 //! Sources are asked in the order of trust ([`Source`]), and nobody more than is needed: a provider
 //! in popbridge's own table ends the search, and guesses are made only when nothing else is left.
 //! Whatever a source names counts only once it has been connected to: TLS with a certificate that is
-//! good for the host, and an IMAP greeting. `address` reads the address, `sources` asks,
-//! `autoconfig`, `dns` and `providers` know the answers' forms, `verify` connects, `steps` tells.
+//! good for the host, and an IMAP greeting. `address` reads the address; `sources` asks: `providers`
+//! and their `table`, web servers, whose answers `description` and `autoconfig` read, and `dns`;
+//! `verify` connects, `steps` tells.
 
 mod address;
 mod autoconfig;
 mod candidate;
+mod description;
 mod dns;
 mod providers;
 mod sources;
 mod steps;
+mod table;
 mod verify;
 
 use std::net::SocketAddr;

@@ -78,7 +78,7 @@ impl Discovery {
             let url = url.map_err(|error| error.to_string())?;
             autoconfig::read(&self.fetch(&url).await?, address, source)
         };
-        steps.take(source, place, asking, summary).await.unwrap_or_default()
+        steps.take(source, place, asking, |named| hosts(named)).await.unwrap_or_default()
     }
 
     async fn fetch(&self, url: &Url) -> Result<Vec<u8>, String> {
@@ -131,7 +131,7 @@ impl Discovery {
             // RFC 6186 §3.4: a target of "." alone.
             if found.is_empty() { Err("says that it is not offered".to_owned()) } else { Ok(found) }
         };
-        let found = |found: &Vec<(u16, Candidate)>| hosts(found.iter().map(|(_, candidate)| candidate));
+        let found = |all: &Vec<(u16, Candidate)>| hosts(all.iter().map(|(_, candidate)| candidate));
         steps.take(Source::Srv, name.clone(), asking, found).await.unwrap_or_default()
     }
 
@@ -166,11 +166,7 @@ fn providers_domains(host: &str) -> Vec<&str> {
     domains
 }
 
-fn summary(named: &Vec<Candidate>) -> String {
-    hosts(named.iter())
-}
-
-fn hosts<'a>(named: impl Iterator<Item = &'a Candidate>) -> String {
-    let hosts: Vec<&str> = named.map(|candidate| candidate.host.as_str()).collect();
+fn hosts<'a>(named: impl IntoIterator<Item = &'a Candidate>) -> String {
+    let hosts: Vec<&str> = named.into_iter().map(|candidate| candidate.host.as_str()).collect();
     format!("names {}", hosts.join(", "))
 }
