@@ -1,10 +1,12 @@
 //! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
-//! recognised, `proof` that one was right a short while ago, `source` where one is read from.
+//! recognised, `proof` that one was right a short while ago, `source` where one is read from, `typeable` makes one
+//! for a device.
 
 mod dump;
 mod hash;
 mod proof;
 mod source;
+mod typeable;
 
 use std::fmt;
 
