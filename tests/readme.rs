@@ -11,7 +11,8 @@ const USAGE: i32 = 64;
 const NO_PERMISSION: i32 = 77;
 const CONFIG: i32 = 78;
 
-const SUBCOMMANDS: [&[&str]; 8] = [
+const SUBCOMMANDS: [&[&str]; 9] = [
+    &["setup"],
     &["serve"],
     &["check"],
     &["deletions", "list"],
@@ -155,6 +156,12 @@ fn every_command_line_is_taken() {
                 // It needs no configuration, and finds no password here.
                 let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
                 assert_eq!(popbridge(&arguments, folder.path()).0, Some(NO_PERMISSION), "{place}");
+                continue;
+            }
+            if words == ["setup"] {
+                // It has nobody to ask here.
+                let (code, said) = popbridge(&["setup"], folder.path());
+                assert!(code == Some(USAGE) && said.contains("there is no terminal"), "{place}\n{said}");
                 continue;
             }
             for index in 1..words.len() {

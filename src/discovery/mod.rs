@@ -25,6 +25,7 @@ use futures_util::future::join_all;
 
 pub use address::{MailAddress, NoAddress};
 pub use candidate::{Authentication, Candidate, NothingFound, Outcome, Source, Tried};
+pub use providers::recognise;
 
 use crate::http::{Http, HttpError, Redirects};
 use crate::trust::{NoRoots, roots};

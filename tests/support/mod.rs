@@ -25,5 +25,6 @@ pub mod polls;
 pub mod pop3;
 pub mod process;
 pub mod relay;
+pub mod terminal;
 pub mod transcript;
 pub mod web;
