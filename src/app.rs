@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::auth::{Accounts, Door};
+use crate::auth::{Accounts, Door, Rejections, Throttle};
 use crate::config::{Config, ListenerTls};
 use crate::maildrop::{Entrusted, Maildrops};
 use crate::secret::{NoRandom, Unreadable};
@@ -55,7 +55,9 @@ impl App {
             connectors.insert(upstream.name.clone(), Connector::new(Arc::clone(upstream))?);
         }
         let entrusted = entrusted(&config, &connectors)?;
-        let certificates = config.certificate.map(Certificates::load).transpose()?.map(Arc::new);
+        let client_ca = config.client_ca;
+        let certificates = config.certificate.map(|source| Certificates::load(source, client_ca));
+        let certificates = certificates.transpose()?.map(Arc::new);
         let store = Store::open(&config.database).await?;
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
@@ -73,6 +75,8 @@ impl App {
         let maildrops = Maildrops::new(store, pool.clone(), config.limits.preempt_after);
         let context = Arc::new(Context {
             door: Door::new(&config.accounts)?,
+            throttle: Throttle::new(&config.security)?,
+            rejections: Rejections::new()?,
             accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
             maildrops: maildrops.entrust(entrusted),

@@ -9,12 +9,13 @@ use super::error::{ConfigError, quoted, unknown_name};
 use super::file::AccountForm;
 use super::source::Source;
 use super::{Account, OwnPassword, Upstream, upstream_for};
-use crate::secret::{PasswordHash, SecretSource};
+use crate::secret::{Fingerprint, PasswordHash, SecretSource};
 
 pub fn accounts(
     source: &Source<'_>,
     forms: Vec<AccountForm>,
     upstreams: &[Arc<Upstream>],
+    client_ca: bool,
 ) -> Result<Vec<Arc<Account>>, ConfigError> {
     let mut taken = BTreeSet::new();
     let mut accounts = Vec::new();
@@ -27,7 +28,7 @@ pub fn accounts(
         if !taken.insert(login.clone()) {
             return Err(source.at(&span, format!("the login \"{login}\" has an [[account]] already")));
         }
-        accounts.push(Arc::new(account(source, form, login, upstreams)?));
+        accounts.push(Arc::new(account(source, form, login, upstreams, client_ca)?));
     }
     Ok(accounts)
 }
@@ -37,8 +38,10 @@ fn account(
     form: AccountForm,
     login: String,
     upstreams: &[Arc<Upstream>],
+    client_ca: bool,
 ) -> Result<Account, ConfigError> {
     let own_password = own_password(source, &form)?;
+    let client_certificate = client_certificate(source, &form, client_ca)?;
     let upstream = match &form.upstream {
         Some(name) => named(name.get_ref(), upstreams).map_err(|message| source.at(&name.span(), message))?,
         None => upstream_for(upstreams, &login).ok_or_else(|| {
@@ -66,6 +69,7 @@ fn account(
         upstream: Arc::clone(upstream),
         username,
         own_password,
+        client_certificate,
         allow: form.allow,
         require_tls: form.require_tls,
         maildrop: Arc::new(form.maildrop.over(&upstream.maildrop, source)?),
@@ -81,23 +85,29 @@ fn named<'a>(name: &str, upstreams: &'a [Arc<Upstream>]) -> Result<&'a Arc<Upstr
         .ok_or_else(|| unknown_name("upstream", name, known))
 }
 
-/// A password that the program is told, and the one that the upstream wants: both or neither.
+/// What the program proves itself with here, and the password that the upstream wants: both or
+/// neither.
 fn own_password(source: &Source<'_>, form: &AccountForm) -> Result<Option<OwnPassword>, ConfigError> {
     let mut sources = secret_sources(source, form)?.into_iter();
-    let (hash, (span, upstream)) = match (&form.password_hash, sources.next()) {
+    let hash = form.password_hash.as_ref();
+    let proof = hash.map(|hash| ("password_hash is what the program is asked for", hash)).or_else(|| {
+        let certificate = form.client_certificate.as_ref()?;
+        Some(("client_certificate is what the program shows", certificate))
+    });
+    let (span, upstream) = match (proof, sources.next()) {
         (None, None) => return Ok(None),
-        (Some(hash), Some(first)) => (hash, first),
-        (Some(hash), None) => {
-            return Err(source.at(
-                &hash.span(),
-                "password_hash is what the program is asked for; say as well where the mail server's password \
-                 comes from: password_file, password_env, password_command or password_credential",
-            ));
+        (Some(_), Some(first)) => first,
+        (Some((what, key)), None) => {
+            let message = format!(
+                "{what}; say as well where the mail server's password comes from: password_file, password_env, \
+                 password_command or password_credential"
+            );
+            return Err(source.at(&key.span(), message));
         }
         (None, Some((span, upstream))) => {
             let message = format!(
                 "with {} whoever knows the login would be let in; say what password the program is to give: \
-                 password_hash, as popbridge hash-password makes it",
+                 password_hash, as popbridge hash-password makes it, or what it is to show: client_certificate",
                 upstream.key()
             );
             return Err(source.at(&span, message));
@@ -111,13 +121,34 @@ fn own_password(source: &Source<'_>, form: &AccountForm) -> Result<Option<OwnPas
         );
         return Err(source.at(&span, message));
     }
-    let hash = PasswordHash::parse(hash.get_ref())
-        .map_err(|error| source.at(&hash.span(), format!("password_hash: {error}")))?;
+    let read = |hash: &toml::Spanned<String>| {
+        PasswordHash::parse(hash.get_ref())
+            .map_err(|error| source.at(&hash.span(), format!("password_hash: {error}")))
+    };
+    let hash = hash.map(read).transpose()?;
     // What a service alone can see, as its environment, is looked at when the service starts.
     if let SecretSource::File(_) = upstream {
         upstream.check().map_err(|error| source.at(&span, format!("password_file: {error}")))?;
     }
     Ok(Some(OwnPassword { hash, upstream }))
+}
+
+/// The certificate that opens a login. Without an authority no client is asked for one.
+fn client_certificate(
+    source: &Source<'_>,
+    form: &AccountForm,
+    client_ca: bool,
+) -> Result<Option<Fingerprint>, ConfigError> {
+    let Some(key) = &form.client_certificate else { return Ok(None) };
+    let fingerprint = Fingerprint::parse(key.get_ref())
+        .map_err(|error| source.at(&key.span(), format!("client_certificate: {error}")))?;
+    if !client_ca {
+        return Err(source.at(
+            &key.span(),
+            "programs are not asked for a certificate before [tls] says whose are good: client_ca = \"ca.pem\"",
+        ));
+    }
+    Ok(Some(fingerprint))
 }
 
 type Named = (Range<usize>, SecretSource);

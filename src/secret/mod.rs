@@ -1,10 +1,13 @@
 //! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
-//! recognised, `proof` that one was right a short while ago, `source` where one is read from, `typeable` makes one
-//! for a device.
+//! recognised, `proof` that one was right a short while ago, `source` where one is read from,
+//! `typeable` makes one for a device. `certificate` is what a client may show instead of one.
 
+mod argon2id;
+mod certificate;
 mod dump;
 mod hash;
 mod proof;
+mod scram;
 mod source;
 mod typeable;
 
@@ -12,9 +15,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+pub use certificate::{Fingerprint, NoFingerprint};
 pub use dump::prevent_core_dumps;
-pub use hash::{NoHash, PasswordHash};
+pub use hash::{NoHash, PasswordHash, Unhashed};
 pub use proof::{NoRandom, Proof, Prover};
+pub use scram::{ScramVerifier, prepared};
 pub use source::{SecretSource, Unreadable};
 
 /// The octets of a password or token. `Debug` shows nothing of it.
