@@ -190,13 +190,14 @@ async fn dns_names_the_domains_own_host() {
     let records = |zone: Zone, imaps, imap| {
         zone.srv("_imaps._tcp.example.org", 10, 0, imaps, "imap.example.org")
             .srv("_imaps._tcp.example.org", 10, 9, imaps, "example.org")
+            .srv("_imaps._tcp.example.org", 0, 0, 0, "imap.example.org")
             .srv("_imap._tcp.example.org", 5, 0, imap, "mail.example.org")
     };
     let zone = Zone::default().host("imap.example.org").host("mail.example.org").host("example.org");
     let world = World::new(Plan { zone, records, ..Plan::default() }).await;
     let found = world.find("alice@example.org").await.expect("servers");
     let named: Vec<_> = found.iter().map(|found| (found.host.as_str(), found.security)).collect();
-    // The better priority comes first (RFC 6186 §3.2), then the heavier.
+    // The better priority comes first (RFC 6186 §3.4), then the heavier.
     let expected = [
         ("mail.example.org", TransportSecurity::StartTls),
         ("example.org", TransportSecurity::Tls),
