@@ -188,21 +188,21 @@ async fn thunderbirds_database_knows_the_domain() {
 #[tokio::test]
 async fn dns_names_the_domains_own_host() {
     let records = |zone: Zone, imaps, imap| {
-        zone.srv("_imaps._tcp.example.org", 10, 0, imaps, "imap.example.org").srv(
-            "_imap._tcp.example.org",
-            5,
-            0,
-            imap,
-            "mail.example.org",
-        )
+        zone.srv("_imaps._tcp.example.org", 10, 0, imaps, "imap.example.org")
+            .srv("_imaps._tcp.example.org", 10, 9, imaps, "example.org")
+            .srv("_imaps._tcp.example.org", 0, 0, 0, "imap.example.org")
+            .srv("_imap._tcp.example.org", 5, 0, imap, "mail.example.org")
     };
-    let zone = Zone::default().host("imap.example.org").host("mail.example.org");
+    let zone = Zone::default().host("imap.example.org").host("mail.example.org").host("example.org");
     let world = World::new(Plan { zone, records, ..Plan::default() }).await;
     let found = world.find("alice@example.org").await.expect("servers");
     let named: Vec<_> = found.iter().map(|found| (found.host.as_str(), found.security)).collect();
-    // The better priority comes first (RFC 6186 §3.2).
-    let expected =
-        [("mail.example.org", TransportSecurity::StartTls), ("imap.example.org", TransportSecurity::Tls)];
+    // The better priority comes first (RFC 6186 §3.4), then the heavier.
+    let expected = [
+        ("mail.example.org", TransportSecurity::StartTls),
+        ("example.org", TransportSecurity::Tls),
+        ("imap.example.org", TransportSecurity::Tls),
+    ];
     assert_eq!(named, expected);
     assert!(found.iter().all(|found| found.source == Source::Srv && !found.confirm));
 }
@@ -234,7 +234,7 @@ async fn a_service_may_be_said_not_to_be_offered() {
 #[tokio::test]
 async fn who_takes_the_domains_mail_is_known() {
     let zone = Zone::default()
-        .mx("example.org", 10, "alt1.aspmx.l.google.com")
+        .mx("example.org", 10, "backup.elsewhere.test")
         .mx("example.org", 1, "aspmx.l.google.com")
         .host("imap.gmail.com");
     let world = World::new(Plan { zone, ..Plan::default() }).await;
@@ -441,8 +441,10 @@ async fn names_beyond_ascii_are_looked_up_by_their_a_labels() {
 #[tokio::test]
 async fn a_provider_that_does_not_answer_is_told_with_its_demands() {
     let world = World::new(Plan::default()).await;
-    let nothing = world.find("alice@aol.com").await.expect_err("nothing").to_string();
-    assert!(nothing.contains("AOL takes an app password"), "{nothing}");
+    let nothing = world.find("alice@aol.com").await.expect_err("nothing");
+    assert!(nothing.to_string().contains("AOL takes an app password"), "{nothing}");
+    // Nor is a guess made at what is known.
+    assert!(nothing.tried.iter().all(|tried| tried.source != Source::Guess), "{nothing}");
 }
 
 #[tokio::test]

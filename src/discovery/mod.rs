@@ -109,12 +109,13 @@ impl Discovery {
     ) -> Result<Vec<Candidate>, NothingFound> {
         let steps = Steps::new(tell);
         let built_in = for_address(address, &self.places);
-        let note = built_in.as_ref().and_then(|candidate| candidate.note);
+        let (known, note) = (built_in.is_some(), built_in.as_ref().and_then(|candidate| candidate.note));
         let mut found = self.verified(built_in.into_iter().collect(), &steps).await;
         if found.is_empty() {
             found = self.verified(self.named(address, &steps).await, &steps).await;
         }
-        if found.is_empty() {
+        // What the table knows is better than any guess.
+        if found.is_empty() && !known {
             found = self.verified(self.guesses(address), &steps).await;
         }
         if !found.is_empty() {

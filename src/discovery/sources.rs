@@ -94,8 +94,8 @@ impl Discovery {
         }
     }
 
-    /// RFC 6186 §3.2: `_imaps` and `_imap`, whichever has the better priority; at the same one,
-    /// TLS from the first octet (RFC 8314 §3).
+    /// `_imaps` and `_imap` (RFC 6186 §3.2), whichever has the better priority (§3.4); at the same
+    /// one, TLS from the first octet (RFC 8314 §3).
     async fn services<F: FnMut(&Tried)>(&self, address: &MailAddress, steps: &Steps<F>) -> Vec<Candidate> {
         let (tls, start_tls) = tokio::join!(
             self.service(address, "_imaps", TransportSecurity::Tls, steps),
@@ -119,17 +119,24 @@ impl Discovery {
         let asking = async {
             let records = self.dns.services(&name).await?;
             let mut found = Vec::new();
+            let mut wrong = false;
             for Service { priority, port, target, .. } in records {
+                // RFC 6186 §3.4: "." offers nothing.
                 let Some(host) = target else { continue };
-                let host = host_name(&host).filter(|_| port != 0);
-                let host = host.ok_or_else(|| "names no host or no port".to_owned())?;
+                let Some(host) = host_name(&host).filter(|_| port != 0) else {
+                    wrong = true;
+                    continue;
+                };
                 // RFC 6186 §4: the whole address first.
                 let username = UsernameTemplate::default();
                 let named = Candidate::named(Source::Srv, address, host, port, security, &username);
                 found.push((priority, named));
             }
-            // RFC 6186 §3.4: a target of "." alone.
-            if found.is_empty() { Err("says that it is not offered".to_owned()) } else { Ok(found) }
+            match found.is_empty() {
+                false => Ok(found),
+                true if wrong => Err("names no host or no port".to_owned()),
+                true => Err("says that it is not offered".to_owned()),
+            }
         };
         let found = |all: &Vec<(u16, Candidate)>| hosts(all.iter().map(|(_, candidate)| candidate));
         steps.take(Source::Srv, name.clone(), asking, found).await.unwrap_or_default()

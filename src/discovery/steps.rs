@@ -14,6 +14,9 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// In characters.
 const LONGEST_TEXT: usize = 400;
 
+/// What the standard library puts before the system's own words for a name that it cannot find.
+const RESOLVING: &str = "failed to lookup address information: ";
+
 /// All steps so far, in the order of their beginnings, and who hears of them.
 pub struct Steps<F>(Mutex<(Vec<Tried>, F)>);
 
@@ -38,7 +41,7 @@ impl<F: FnMut(&Tried)> Steps<F> {
         let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", LONGEST.as_secs())));
         let outcome = match &result {
             Ok(result) => Outcome::Found(readable(&found(result))),
-            Err(reason) => Outcome::Failed(readable(reason)),
+            Err(reason) => Outcome::Failed(readable(&reason.replace(RESOLVING, ""))),
         };
         self.change(|tried| {
             tried[number].outcome = outcome;
