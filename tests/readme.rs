@@ -216,8 +216,19 @@ fn links_lead_somewhere() {
             if target.starts_with("https://") {
                 continue;
             }
-            let path = root().join(folder).join(target);
+            let (file, heading) =
+                target.split_once('#').map_or((target, None), |(file, at)| (file, Some(at)));
+            let own = root().join(&document.name);
+            let path = if file.is_empty() { own } else { root().join(folder).join(file) };
             assert!(path.exists(), "{}: {target} is missing", document.name);
+            if let Some(heading) = heading {
+                let text = std::fs::read_to_string(&path).expect("a document");
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let is_it = |line: &str| {
+                    line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-") == heading
+                };
+                assert!(headings.any(is_it), "{}: no heading {target}", document.name);
+            }
             seen += 1;
         }
     }
