@@ -1,6 +1,6 @@
 //! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
-//! recognised, `proof` that one was right a short while ago, `source` where one is read from.
-//! `certificate` is what a client may show instead of one.
+//! recognised, `proof` that one was right a short while ago, `source` where one is read from,
+//! `typeable` makes one for a device. `certificate` is what a client may show instead of one.
 
 mod argon2id;
 mod certificate;
@@ -9,6 +9,7 @@ mod hash;
 mod proof;
 mod scram;
 mod source;
+mod typeable;
 
 use std::fmt;
 
