@@ -1,8 +1,12 @@
 //! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
-//! recognised, `proof` that one was right a short while ago, `source` where one is read from.
+//! recognised, `proof` that one was right a short while ago, `source` where one is read from; `seal`
+//! and `keyring` keep them on a disk.
 
 mod hash;
+mod keyring;
 mod proof;
+mod seal;
+mod signer;
 mod source;
 
 use std::fmt;
@@ -10,8 +14,11 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 pub use hash::{NoHash, PasswordHash};
+pub use keyring::{KeyError, Keyring};
 pub use proof::{NoRandom, Proof, Prover};
-pub use source::{SecretSource, Unreadable};
+pub use seal::{Seal, Unsealable};
+pub use signer::{NoSignature, Signer};
+pub use source::{SecretSource, Unreadable, read_private};
 
 /// The octets of a password or token. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
