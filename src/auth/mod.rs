@@ -1,7 +1,9 @@
-//! Who logs in: SASL exchanges with the client, where a login leads, and whether it is let in.
+//! Who logs in: SASL exchanges with the client, where a login leads, and whether it is let in; and
+//! how popbridge itself signs in at a provider.
 
 mod accounts;
 mod door;
+pub mod oauth;
 mod sasl;
 
 pub use accounts::{Accounts, Route};

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::common::{Strikes, capabilities, invalid, language, list, may_log_in, parse};
 use super::{Client, Context, End, Summary, failure};
 use crate::auth::{Credentials, Exchange, Next, Refused, Route, Visitor};
-use crate::maildrop::{Account, Entrusted, Error, Maildrop};
+use crate::maildrop::{Account, Entrusted, Error, Maildrop, Source};
 use crate::pop3::{Code, Command, Connection, Input, Reply};
 use crate::secret::{Credential, Secret};
 use crate::upstream::Connector;
@@ -247,13 +247,21 @@ impl<'a> Authorization<'a> {
         let admitted = self.context.door.admit(route, &credentials, visitor).await;
         let routed = admitted.and_then(|route| {
             let connector = self.context.connectors.get(&route.upstream.name).ok_or(Refused::NoRoute)?;
-            Ok((route, connector.clone()))
+            let source = match route.means() {
+                Some(means) => {
+                    let grants = &self.context.grants;
+                    let source = Source::of(means, grants, &credentials.login, &route.username);
+                    Some(source.ok_or(Refused::NoRoute)?)
+                }
+                None => None,
+            };
+            Ok((route, connector.clone(), source))
         });
-        let (route, connector) = routed.map_err(|error| {
+        let (route, connector, source) = routed.map_err(|error| {
             refused(&error);
             failure::refused(&error)
         })?;
-        self.open_at(route, connector, &credentials).await.map_err(|error| {
+        self.open_at(route, connector, source, &credentials).await.map_err(|error| {
             refused(&error);
             failure::reply(&error)
         })
@@ -263,11 +271,12 @@ impl<'a> Authorization<'a> {
         &self,
         route: Route,
         connector: Connector,
+        source: Option<Source>,
         credentials: &Credentials,
     ) -> Result<Maildrop, Error> {
         let login = credentials.login.clone();
         let username = route.username.clone();
-        let account = match route.source().cloned() {
+        let account = match source {
             Some(source) => Entrusted { login, connector, username, source }.account().await?,
             None => {
                 let credential = Credential::Password(credentials.password.clone());
