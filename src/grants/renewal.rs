@@ -46,9 +46,8 @@ impl Grant {
             };
             let is_refused = refused.is_some_and(|refused| current.as_ref() == Some(refused));
             let left = stored.as_ref().map_or(0, |stored| stored.tokens.expires_at.saturating_sub(now()));
-            if let Some(token) = &current
-                && if is_refused { !held.may_replace() } else { left > stored.as_ref().map_or(0, margin) }
-            {
+            let serves = left > stored.as_ref().map_or(0, margin) && !(is_refused && held.may_replace());
+            if let Some(token) = current.as_ref().filter(|_| serves) {
                 return Ok(token.clone());
             }
             // Good until the very end, if there is no other.

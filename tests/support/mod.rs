@@ -20,6 +20,7 @@ pub mod fetchmail;
 pub mod imap;
 pub mod local;
 pub mod mail;
+pub mod oauth;
 pub mod polls;
 pub mod pop3;
 pub mod process;
