@@ -61,7 +61,11 @@ struct State {
     access: HashMap<String, (String, Instant)>,
     issued: Vec<String>,
     requests: Vec<String>,
+    /// Told of each access token, and whose it is, before anybody else is.
+    witness: Option<Witness>,
 }
+
+type Witness = Box<dyn Fn(&str, &str) + Send>;
 
 struct Code {
     challenge: String,
@@ -97,6 +101,7 @@ impl OauthServer {
             access: HashMap::new(),
             issued: Vec::new(),
             requests: Vec::new(),
+            witness: None,
         }));
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
@@ -138,6 +143,11 @@ impl OauthServer {
     pub fn person(&self, name: &str, agrees: bool) {
         let mut state = self.state();
         (state.person, state.agrees) = (name.to_owned(), agrees);
+    }
+
+    /// Tells a mail server of each access token: the owner, the token.
+    pub fn witness(&self, tell: impl Fn(&str, &str) + Send + 'static) {
+        self.state().witness = Some(Box::new(tell));
     }
 
     /// What polls of a device code are told first.
@@ -387,6 +397,9 @@ impl State {
         let access = self.new_secret("access");
         let until = Instant::now() + Duration::from_secs(self.life);
         self.access.insert(access.clone(), (owner.to_owned(), until));
+        if let Some(tell) = &self.witness {
+            tell(owner, &access);
+        }
         let mut answer = json!({ "access_token": access, "token_type": "Bearer", "expires_in": self.life });
         if renewable {
             let refresh = self.new_secret("refresh");
