@@ -163,6 +163,11 @@ impl OauthServer {
         state.access.clear();
     }
 
+    /// Access tokens end before their time; what renews them does not.
+    pub fn end_access(&self) {
+        self.state().access.clear();
+    }
+
     /// Whether an access token is good, and whose it is.
     pub fn owner(&self, token: &Secret) -> Option<String> {
         self.state().owner(std::str::from_utf8(token.expose()).ok()?)
