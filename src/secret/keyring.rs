@@ -136,7 +136,7 @@ fn make(path: &Path) -> Result<(), String> {
     let words = |error: io::Error| error.to_string();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let key = Seal::new_key().map_err(|error| error.to_string())?;
-    let text = Zeroizing::new(STANDARD.encode(&*key) + "\n");
+    let text = Zeroizing::new(STANDARD.encode(*key) + "\n");
     // Written under a name that nobody reads, then given its own, which fails if there is one.
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let draft = folder.join(format!(".{name}.{}.{:016x}", std::process::id(), fastrand::u64(..)));
