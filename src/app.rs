@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::auth::{Accounts, Door, oauth};
+use crate::auth::{Accounts, Door, Rejections, Throttle, oauth};
 use crate::config::{Config, ListenerTls, Means};
 use crate::grants::Grants;
 use crate::maildrop::{Entrusted, Maildrops, Source};
@@ -59,10 +59,13 @@ impl App {
         for upstream in &config.upstreams {
             connectors.insert(upstream.name.clone(), Connector::new(Arc::clone(upstream))?);
         }
-        let certificates = config.certificate.clone().map(Certificates::load).transpose()?.map(Arc::new);
+        check_places(&config)?;
+        let client_ca = config.client_ca.clone();
+        let certificates = config.certificate.clone().map(|source| Certificates::load(source, client_ca));
+        let certificates = certificates.transpose()?.map(Arc::new);
         let store = Store::open(&config.database).await?;
         let grants = grants(&config, store.clone()).await?;
-        let entrusted = entrusted(&config, &connectors, &grants)?;
+        let entrusted = entrusted(&config, &connectors, &grants);
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for settings in config.listeners {
@@ -79,6 +82,8 @@ impl App {
         let maildrops = Maildrops::new(store, pool.clone(), config.limits.preempt_after);
         let context = Arc::new(Context {
             door: Door::new(&config.accounts)?,
+            throttle: Throttle::new(&config.security)?,
+            rejections: Rejections::new()?,
             accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
             maildrops: maildrops.entrust(entrusted),
@@ -147,24 +152,27 @@ pub async fn grants(config: &Config, store: Store) -> Result<Grants, StartError>
     Ok(Grants::new(store, keyring, &config.sign_ins)?)
 }
 
-/// The accounts whose upstream credential popbridge has by itself. A place where there can be none
-/// is found now, not at somebody's login.
-fn entrusted(
-    config: &Config,
-    connectors: &HashMap<String, Connector>,
-    grants: &Grants,
-) -> Result<Vec<Entrusted>, StartError> {
+/// A place where there can be no password is found now, not at somebody's login.
+fn check_places(config: &Config) -> Result<(), StartError> {
+    for account in &config.accounts {
+        if let Some(own) = &account.own_password
+            && let Means::Password(source) = &own.upstream
+            && let Err(reason) = source.check()
+        {
+            return Err(StartError::Secret { login: account.login.clone(), key: source.key(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// The accounts whose upstream credential popbridge has by itself.
+fn entrusted(config: &Config, connectors: &HashMap<String, Connector>, grants: &Grants) -> Vec<Entrusted> {
     let mut entrusted = Vec::new();
     for account in &config.accounts {
         let (Some(own), Some(connector)) = (&account.own_password, connectors.get(&account.upstream.name))
         else {
             continue;
         };
-        if let Means::Password(source) = &own.upstream
-            && let Err(reason) = source.check()
-        {
-            return Err(StartError::Secret { login: account.login.clone(), key: source.key(), reason });
-        }
         let Some(source) = Source::of(&own.upstream, grants, &account.login, &account.username) else {
             continue;
         };
@@ -175,5 +183,5 @@ fn entrusted(
             source,
         });
     }
-    Ok(entrusted)
+    entrusted
 }

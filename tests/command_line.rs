@@ -203,33 +203,40 @@ async fn check_fails_when_the_configured_policy_cannot_be_kept() {
     assert!(!folder.path().join("popbridge.db").exists(), "check leaves nothing behind");
 }
 
+/// What `hash-password` has printed, in a configuration that takes it.
+fn hashed(output: Output, form: &str) -> popbridge::secret::PasswordHash {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    let line = text(&output.stdout);
+    let line = line.strip_suffix('\n').expect("one line").to_owned();
+    assert!(line.starts_with(form), "{line}");
+    let configuration = format!(
+        "[upstream.a]\nurl = \"imaps://a.example\"\n[[account]]\nlogin = \"scanner\"\n\
+         password_env = \"A\"\npassword_hash = \"{line}\"\n"
+    );
+    let config = popbridge::config::Config::parse(&configuration, "test", Path::new("."));
+    config.unwrap_or_else(|error| panic!("{error}"));
+    popbridge::secret::PasswordHash::parse(&line).expect("a hash")
+}
+
 #[test]
 fn hash_password_prints_what_the_configuration_takes() {
-    use popbridge::secret::{PasswordHash, Secret};
-    let hashed = |output: Output| {
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
-        let line = text(&output.stdout);
-        let line = line.strip_suffix('\n').expect("one line").to_owned();
-        assert!(line.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{line}");
-        let configuration = format!(
-            "[upstream.a]\nurl = \"imaps://a.example\"\n[[account]]\nlogin = \"scanner\"\n\
-             password_env = \"A\"\npassword_hash = \"{line}\"\n"
-        );
-        let config = popbridge::config::Config::parse(&configuration, "test", Path::new("."));
-        config.unwrap_or_else(|error| panic!("{error}"));
-        PasswordHash::parse(&line).expect("a hash")
-    };
-    let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
-    let first = hashed(with_input(&["hash-password"], "pa ss wörd\r\nsecond line\n"));
-    assert!(first.is_of(&secret("pa ss wörd")) && !first.is_of(&secret("pa ss")));
-    let again = hashed(with_input(&["hash-password"], "pa ss wörd"));
-    assert_ne!(first.as_str(), again.as_str(), "each has a salt of its own");
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("password");
-    std::fs::write(&file, "from a file\n").expect("written");
-    let file = file.display().to_string();
-    assert!(hashed(popbridge(&["hash-password", "--password-file", &file])).is_of(&secret("from a file")));
+    let secret = |text: &str| popbridge::secret::Secret::new(text.as_bytes().to_vec());
+    for (form, options) in
+        [("$argon2id$v=19$m=19456,t=2,p=1$", &[][..]), ("SCRAM-SHA-256$100000:", &["--scram"])]
+    {
+        let asked = [&["hash-password"], options].concat();
+        let first = hashed(with_input(&asked, "pa ss wörd\r\nsecond line\n"), form);
+        assert!(first.is_of(&secret("pa ss wörd")) && !first.is_of(&secret("pa ss")));
+        let again = hashed(with_input(&asked, "pa ss wörd"), form);
+        assert_ne!(first.as_str(), again.as_str(), "each has a salt of its own");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("password");
+        std::fs::write(&file, "from a file\n").expect("written");
+        let file = file.display().to_string();
+        let from_file = [&asked[..], &["--password-file", &file]].concat();
+        assert!(hashed(popbridge(&from_file), form).is_of(&secret("from a file")));
+    }
 }
 
 #[test]
@@ -241,6 +248,13 @@ fn hash_password_takes_only_what_a_program_can_send() {
         assert_eq!(output.status.code(), Some(77), "{input:?}");
         assert!(output.stdout.is_empty(), "{input:?}");
         assert!(text(&output.stderr).contains(words), "{input:?}: {}", text(&output.stderr));
+    }
+    // Two that SASLprep forbids: of the private use, and one in both directions.
+    for input in ["\u{e000}", "\u{627}1"] {
+        assert!(with_input(&["hash-password"], input).status.success(), "{input:?}");
+        let output = with_input(&["hash-password", "--scram"], input);
+        assert_eq!(output.status.code(), Some(77), "{input:?}");
+        assert!(text(&output.stderr).contains("SASLprep"), "{}", text(&output.stderr));
     }
     let output = popbridge(&["hash-password", "--password-file", "/nowhere/password"]);
     assert_eq!(output.status.code(), Some(77));
@@ -319,4 +333,18 @@ async fn sighup_reads_a_renewed_certificate() {
     assert_eq!(kept.list().await.len(), 1, "a session goes on with the old one");
     kept.quit().await;
     assert!(tokio::task::spawn_blocking(move || bridge.terminate()).await.expect("it ends").success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_crash_leaves_no_passwords_on_the_disk() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let mut bridge = Bridge::start(&Settings::new("imap://127.0.0.1:1".to_owned()));
+    let pid = bridge.pid().to_string();
+    let mut unlimited = std::process::Command::new(process::require("prlimit", "util-linux"));
+    let output = process::run(unlimited.args(["--core=unlimited", "--pid", &pid]), Duration::from_secs(60));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    Process::of(bridge.pid()).expect("it runs").signal("ABRT");
+    let status = bridge.await_end();
+    assert!(status.signal().is_some() && !status.core_dumped(), "{status}");
 }

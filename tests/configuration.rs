@@ -380,6 +380,26 @@ fn plaintext_login_is_a_word_or_networks() {
 }
 
 #[test]
+fn wrong_passwords_are_counted_over_a_while() {
+    let security = |line: &str| format!("{UPSTREAM}[security]\n{line}\n");
+    let own = parse(&security("max_login_failures = 0\nlogin_failure_window = \"1h\"")).security;
+    assert_eq!((own.max_login_failures, own.login_failure_window.as_secs()), (0, 3600));
+    let default = parse(UPSTREAM).security;
+    assert_eq!((default.max_login_failures, default.login_failure_window.as_secs()), (5, 600));
+    for (line, words) in [
+        ("login_failure_window = \"0s\"", "max_login_failures = 0"),
+        ("login_failure_window = \"10ms\"", "\"1s\" at the least"),
+        ("login_failure_window = \"31d\"", "\"30d\" at the most"),
+        ("login_failure_window = 600", "600 is no duration with its unit"),
+        ("max_login_failures = -1", "a whole number"),
+        ("max_login_failures = 4294967296", "4294967296"),
+        ("max_failures = 5", "max_login_failures"),
+    ] {
+        refused_at(4, &security(line), &[words]);
+    }
+}
+
+#[test]
 fn the_state_is_in_sqlite() {
     let state = |url: &str| format!("{UPSTREAM}[state]\nurl = \"{url}\"\n");
     for wrong in ["popbridge.db", "sqlite:", "postgres://db/popbridge"] {

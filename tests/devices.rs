@@ -97,7 +97,9 @@ async fn log_in(bridge: &Local, login: &str, password: &str) -> Pop3 {
 #[tokio::test]
 async fn only_the_devices_own_password_lets_it_in() {
     let (sim, keeping) = (sim().await, Keeping::new(UPSTREAM));
-    let settings = settings(&sim).with("[account]", &account("scanner", DEVICE, &keeping.line()));
+    let settings = settings(&sim)
+        .with("security", "max_login_failures = 0\nlogin_failure_window = \"1s\"")
+        .with("[account]", &account("scanner", DEVICE, &keeping.line()));
     let bridge = Local::start(&settings).await;
     for wrong in [UPSTREAM, OTHER, "x", &format!("{DEVICE}x")] {
         let answer = attempt(bridge.address(), "scanner", wrong).await;
@@ -138,6 +140,7 @@ async fn whoever_is_refused_hears_the_same() {
     ];
     let authority = Authority::new("device");
     let settings = settings(&sim)
+        .with("security", "max_login_failures = 0\nlogin_failure_window = \"1s\"")
         .listeners(&["starttls"])
         .certificate(&authority)
         .with("[account]", &accounts.join("\n[[account]]\n"));
@@ -477,6 +480,7 @@ async fn a_flood_of_wrong_passwords_takes_its_turns() {
     const CLIENTS: usize = 48;
     let (sim, keeping) = (sim().await, Keeping::new(UPSTREAM));
     let settings = settings(&sim)
+        .with("security", "max_login_failures = 0\nlogin_failure_window = \"1s\"")
         .with("limits", "sessions_per_address = 100")
         .with("[account]", &account("scanner", DEVICE, &keeping.line()));
     let bridge = Bridge::start(&settings);

@@ -49,7 +49,9 @@ impl Stage {
             )
         };
         let accounts = [account("printer", PRINTER), account("scanner", SCANNER)];
-        let settings = Settings::new(dovecot.url()).with("[account]", &accounts.join("\n[[account]]\n"));
+        let settings = Settings::new(dovecot.url())
+            .with("security", "max_login_failures = 0\nlogin_failure_window = \"1s\"")
+            .with("[account]", &accounts.join("\n[[account]]\n"));
         Self { messages, bridge: Bridge::start(&settings), dovecot, home }
     }
 

@@ -36,13 +36,13 @@ async fn alice(extra: &str) -> (Server, Local) {
 #[tokio::test]
 async fn a_wrong_password_is_told_so_and_disturbs_nobody() {
     let (sim, bridge) = alice("").await;
-    for wrong in ["wrong", "secre", "secrett", "Secret", "s"] {
+    for wrong in ["wrong", "secre", "secrett", "Secret"] {
         let refused = answer(&bridge, "alice", wrong).await;
         assert!(refused.starts_with("-ERR [AUTH]"), "{wrong}: {refused}");
     }
-    assert_eq!((sim.logins(), sim.connections()), (1, 6), "each was asked of the server");
+    assert_eq!((sim.logins(), sim.connections()), (1, 5), "each was asked of the server");
     assert_eq!(poll(&bridge, "alice").await, 0);
-    assert_eq!((sim.logins(), sim.connections()), (1, 6), "the right one has its connection");
+    assert_eq!((sim.logins(), sim.connections()), (1, 5), "the right one has its connection");
 }
 
 #[tokio::test]
@@ -224,18 +224,18 @@ async fn one_connection_serves_the_right_password_behind_a_wrong_one() {
 async fn strangers_keep_nobody_out() {
     let (sim, bridge) = alice("connections_per_account = 1").await;
     // A server takes its time to refuse.
-    sim.fault_times(Place::Login, Fault::Delay(Duration::from_secs(2)), 20);
-    let strangers: Vec<_> = (0..20)
+    sim.fault_times(Place::Login, Fault::Delay(Duration::from_secs(2)), 8);
+    let strangers: Vec<_> = (1..=8)
         .map(|number| {
             let address = bridge.address();
             tokio::spawn(async move {
-                let mut client = Pop3::connect(address).await;
+                let mut client = Pop3::connect_from([127, 0, 1, number].into(), address).await;
                 client.ok("USER alice").await;
                 client.err(&format!("PASS wrong{number}")).await
             })
         })
         .collect();
-    until("their questions", || sim.faults_left() == 0).await;
+    until("their questions", || sim.faults_left() <= 6).await;
     let started = Instant::now();
     for _ in 0..5 {
         assert_eq!(poll(&bridge, "alice").await, 0);

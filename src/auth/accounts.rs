@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::{Account, Maildrop, Means, Upstream, folder_name, upstream_for};
+use crate::secret::{Fingerprint, ScramVerifier};
 
 /// Where a login leads.
 #[derive(Debug, Clone)]
@@ -54,6 +55,30 @@ impl Accounts {
         self.account(login).or_else(|| self.folder(login)).or_else(|| self.domain(login))
     }
 
+    /// The only login that a certificate opens; `None`, if that is none or one of several.
+    pub fn opened_by(&self, certificate: &Fingerprint) -> Option<&str> {
+        let mut opened =
+            self.accounts.values().filter(|account| account.client_certificate.as_ref() == Some(certificate));
+        let only = opened.next()?;
+        opened.next().is_none().then_some(only.login.as_str())
+    }
+
+    /// Whether the token of some program could be passed on.
+    pub fn pass_tokens(&self) -> bool {
+        self.upstreams.iter().any(|upstream| takes_tokens(upstream))
+    }
+
+    /// The login before a folder, also if nothing is known of it.
+    pub fn without_folder<'a>(&self, login: &'a str) -> &'a str {
+        let parted = self.separators.iter().filter_map(|separator| parted(login, separator));
+        parted.map(|(name, _)| name).min_by_key(|name| name.len()).unwrap_or(login)
+    }
+
+    /// The verifier of exactly this login, for SCRAM.
+    pub fn verifier(&self, login: &str) -> Option<&ScramVerifier> {
+        self.accounts.get(login)?.own_password.as_ref()?.hash.as_ref()?.scram()
+    }
+
     fn account(&self, login: &str) -> Option<Route> {
         self.accounts.get(login).map(|account| Route {
             upstream: Arc::clone(&account.upstream),
@@ -86,6 +111,11 @@ impl Accounts {
         let maildrop = Maildrop { folders: vec![folder], ..(*route.maildrop).clone() };
         Some(Route { maildrop: Arc::new(maildrop), ..route })
     }
+}
+
+/// Whether an upstream is shown a program's token: each is, and says itself if it cannot use it.
+pub fn takes_tokens(_: &Upstream) -> bool {
+    true
 }
 
 /// A login and a folder, both with something in them, at the last separator behind the last `@`:

@@ -1,67 +1,88 @@
 //! Who may come in: logins with a password of their own prove it here, before their upstream hears
 //! of anything. All others the upstream judges.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::available_parallelism;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout};
-
-use super::{Credentials, Route};
-use crate::config::{Account, contains};
-use crate::secret::{NoRandom, PasswordHash, Proof, Prover, Secret};
-
-/// How long a password that was right need not be hashed again: a program that polls every minute
-/// would cost 20 MiB and 30 ms each time.
-const REMEMBERED: Duration = Duration::from_secs(5 * 60);
-
-/// How long a login waits for its turn to be hashed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where a client is, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Visitor {
-    pub address: IpAddr,
-    pub tls: bool,
-}
+use super::accounts::takes_tokens;
+use super::passwords::Passwords;
+use super::{Accounts, Claim, Credentials, Route, Visitor};
+use crate::config::{Account, Means, OwnPassword, contains};
+use crate::secret::{Credential, Fingerprint, NoRandom, PasswordHash, ScramVerifier};
 
 /// Why somebody is not let in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("no upstream for this login")]
     NoRoute,
-    /// For the log only: to the client each is a wrong password.
+    /// For the log only, as the next: to the client each is a wrong password.
     #[error("{0}")]
     Wrong(&'static str),
+    #[error(
+        "the client's certificate is not this login's client_certificate, or that of several logins and none was \
+         named: {0}"
+    )]
+    Certificate(Fingerprint),
     #[error("too many passwords wait to be checked")]
     Busy,
+    /// Nobody has looked at the password. For so long none is looked at.
+    #[error("too many wrong passwords from this address")]
+    TooMany(Duration),
 }
 
-/// What a password costs in memory and time, and so how many are checked at once.
+/// Who was let in: where to, and what opens the upstream.
+#[derive(Debug)]
+pub struct Admitted {
+    pub route: Route,
+    pub opening: Opening,
+}
+
+/// What an upstream is shown.
+#[derive(Debug)]
+pub enum Opening {
+    /// What the program has given.
+    Given(Credential),
+    /// What is kept for the login.
+    Kept(Means),
+}
+
+/// Where logins are proven.
 pub struct Door {
-    prover: Prover,
-    turns: Arc<Semaphore>,
-    /// By login: what was right lately.
-    recent: Mutex<HashMap<String, (Proof, Instant)>>,
-    /// The dearest hash. Who cannot be let in is compared with it, so that the time tells nothing
-    /// of which logins there are. `None`: no login has a password of its own.
-    decoy: Option<PasswordHash>,
+    passwords: Passwords,
+    /// In whose image verifiers are made up: the first account's, so that they stay the same when
+    /// others come and go.
+    image: Option<ScramVerifier>,
 }
 
 impl Door {
     /// In front of these accounts. Nothing is remembered of another door.
     pub fn new(accounts: &[Arc<Account>]) -> Result<Self, NoRandom> {
-        let hashes = accounts.iter().filter_map(|account| account.own_password.as_ref()).map(|own| &own.hash);
-        Ok(Self {
-            prover: Prover::new()?,
-            turns: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))),
-            recent: Mutex::default(),
-            decoy: hashes.max_by_key(|hash| hash.cost()).cloned(),
-        })
+        let own = accounts.iter().filter_map(|account| account.own_password.as_ref());
+        let hashes: Vec<&PasswordHash> = own.filter_map(|own| own.hash.as_ref()).collect();
+        let image = hashes.iter().find_map(|hash| hash.scram()).cloned();
+        Ok(Self { passwords: Passwords::new(&hashes)?, image })
+    }
+
+    /// Whether a login can prove itself by SCRAM.
+    pub fn knows_scram(&self) -> bool {
+        self.image.is_some()
+    }
+
+    /// What an exchange of SCRAM is held with; `None` if nobody can use it. Who cannot be let in
+    /// gets one that cannot be told from others and that no password leads to, always the same for
+    /// the same login: a stranger sees the salt, and it must not show which logins there are.
+    pub fn verifier(&self, accounts: &Accounts, login: &str, visitor: Visitor) -> Option<ScramVerifier> {
+        let image = self.image.as_ref()?;
+        let route = accounts.route(login);
+        let account = route.as_ref().and_then(|route| route.account.as_ref());
+        let own = account.and_then(|account| accounts.verifier(&account.login));
+        if let (Some(account), Some(own)) = (account, own) {
+            let welcome = unwelcome(account, visitor).is_none();
+            return Some(if welcome { own.clone() } else { own.locked() });
+        }
+        // A folder behind the name changes no real salt.
+        let login = accounts.without_folder(login);
+        Some(accounts.verifier(login).map_or_else(|| image.made_up(login), ScramVerifier::locked))
     }
 
     /// Lets somebody through to where their login leads, or not.
@@ -70,68 +91,75 @@ impl Door {
         route: Option<Route>,
         credentials: &Credentials,
         visitor: Visitor,
-    ) -> Result<Route, Refused> {
-        let password = &credentials.password;
+    ) -> Result<Admitted, Refused> {
+        let claim = &credentials.claim;
         let Some(route) = route else {
-            let Some(decoy) = &self.decoy else { return Err(Refused::NoRoute) };
-            self.compare(decoy, password).await?;
-            return Err(Refused::Wrong("no upstream for this login"));
+            self.refuse(None, claim).await?;
+            return Err(match claim {
+                Claim::Certificate => no_certificate(visitor),
+                _ if self.passwords.are_none() => Refused::NoRoute,
+                _ => Refused::Wrong("no upstream for this login"),
+            });
         };
-        let Some(account) = &route.account else { return Ok(route) };
-        let hash = account.own_password.as_ref().map(|own| &own.hash);
+        let Some(account) = &route.account else { return passed_through(route, claim, visitor) };
         if let Some(reason) = unwelcome(account, visitor) {
             // In full, whatever is remembered: from here not even a right password is to be seen.
-            if let Some(hash) = hash.or(self.decoy.as_ref()) {
-                self.compare(hash, password).await?;
-            }
+            self.refuse(account.own_password.as_ref(), claim).await?;
             return Err(Refused::Wrong(reason));
         }
-        match hash {
-            Some(hash) if !self.recognise(account, hash, password).await? => {
-                Err(Refused::Wrong("the password is not the login's own"))
-            }
-            _ => Ok(route),
-        }
+        let Some(own) = &account.own_password else { return passed_through(route, claim, visitor) };
+        self.prove(account, own, claim, visitor).await?;
+        let opening = Opening::Kept(own.upstream.clone());
+        Ok(Admitted { route, opening })
     }
 
-    async fn recognise(
+    /// Whether the claim is true, for a login that is not the upstream's to judge.
+    async fn prove(
         &self,
         account: &Account,
-        hash: &PasswordHash,
-        password: &Secret,
-    ) -> Result<bool, Refused> {
-        let proof = self.prover.proof(hash.as_str(), &account.login, password);
-        let known = self
-            .recent()
-            .get(&account.login)
-            .is_some_and(|(right, since)| *right == proof && since.elapsed() < REMEMBERED);
-        if known {
-            return Ok(true);
+        own: &OwnPassword,
+        claim: &Claim,
+        visitor: Visitor,
+    ) -> Result<(), Refused> {
+        let hash = own.hash.as_ref();
+        match claim {
+            Claim::Password(password) => {
+                let right = self.passwords.recognise(&account.login, hash, password).await?;
+                right.then_some(()).ok_or(Refused::Wrong("the password is not the login's own"))
+            }
+            Claim::Scram(Some(proven)) if hash.and_then(PasswordHash::scram) == Some(proven) => Ok(()),
+            Claim::Scram(_) => Err(Refused::Wrong("SCRAM has not proven the login's own password")),
+            Claim::Certificate => match (visitor.certificate, account.client_certificate) {
+                (Some(shown), Some(known)) if shown == known => Ok(()),
+                _ => Err(no_certificate(visitor)),
+            },
+            Claim::Token { .. } => Err(Refused::Wrong("a token is no password of the login's own")),
         }
-        let right = self.compare(hash, password).await?;
-        if right {
-            self.recent().insert(account.login.clone(), (proof, Instant::now()));
-        }
-        Ok(right)
     }
 
-    /// Hashes a password, when it is its turn.
-    async fn compare(&self, hash: &PasswordHash, password: &Secret) -> Result<bool, Refused> {
-        let turn = timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Refused::Busy) };
-        let (hash, password) = (hash.clone(), password.clone());
-        let hashing = spawn_blocking(move || {
-            // Kept to the end of the work, even if the client has gone.
-            let _turn = turn;
-            hash.is_of(&password)
-        });
-        // It does not panic; at worst the program is about to end.
-        hashing.await.map_err(|_| Refused::Busy)
+    /// The work of a refusal.
+    async fn refuse(&self, own: Option<&OwnPassword>, claim: &Claim) -> Result<(), Refused> {
+        if let Claim::Password(password) = claim {
+            self.passwords.compare(own.and_then(|own| own.hash.as_ref()), password).await?;
+        }
+        Ok(())
     }
+}
 
-    fn recent(&self) -> MutexGuard<'_, HashMap<String, (Proof, Instant)>> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What the upstream judges.
+fn passed_through(route: Route, claim: &Claim, visitor: Visitor) -> Result<Admitted, Refused> {
+    let credential = match claim {
+        Claim::Password(password) => Credential::Password(password.clone()),
+        Claim::Token { token, .. } if takes_tokens(&route.upstream) => Credential::Token(token.clone()),
+        Claim::Token { .. } => return Err(Refused::Wrong("the upstream takes no tokens")),
+        Claim::Scram(_) => return Err(Refused::Wrong("the login has no SCRAM verifier")),
+        Claim::Certificate => return Err(no_certificate(visitor)),
+    };
+    Ok(Admitted { route, opening: Opening::Given(credential) })
+}
+
+fn no_certificate(visitor: Visitor) -> Refused {
+    visitor.certificate.map_or(Refused::Wrong("no certificate was shown"), Refused::Certificate)
 }
 
 /// Why an account may not be used from there.
@@ -146,16 +174,21 @@ fn unwelcome(account: &Account, visitor: Visitor) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::auth::Accounts;
+    use crate::auth::passwords::{REMEMBERED, Stopped};
     use crate::config::Config;
+    use crate::secret::Secret;
+    use std::net::IpAddr;
     use std::path::Path;
-    use tokio::sync::OwnedSemaphorePermit;
     use tokio::time::advance;
 
     /// Of "password".
     const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
     const UPSTREAM: &str = "[upstream.a]\nurl = \"imaps://a.example\"\ndomains = [\"a.example\"]\n";
-    const HOME: Visitor =
-        Visitor { address: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 7)), tls: false };
+    const HOME: Visitor = Visitor {
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 7)),
+        tls: false,
+        certificate: None,
+    };
 
     struct House {
         accounts: Accounts,
@@ -172,16 +205,14 @@ mod tests {
 
         async fn knock(&self, login: &str, password: &str, visitor: Visitor) -> Result<String, Refused> {
             let password = Secret::new(password.as_bytes().to_vec());
-            let credentials = Credentials { login: login.to_owned(), password };
+            let credentials = Credentials { login: login.to_owned(), claim: Claim::Password(password) };
             let admitted = self.door.admit(self.accounts.route(login), &credentials, visitor).await;
-            admitted.map(|route| route.username)
+            admitted.map(|admitted| admitted.route.username)
         }
 
         /// No more passwords are hashed: what needs it is `Busy`.
-        fn stop_hashing(&self) -> Vec<OwnedSemaphorePermit> {
-            let turns = &self.door.turns;
-            let left = turns.available_permits();
-            (0..left).map(|_| Arc::clone(turns).try_acquire_owned().expect("counted")).collect()
+        fn stop_hashing(&self) -> Stopped {
+            self.door.passwords.stop()
         }
     }
 
@@ -232,9 +263,9 @@ mod tests {
     async fn who_is_unwelcome_learns_nothing() {
         let house = House::new(&scanner("allow = [\"192.168.1.0/24\"]\nrequire_tls = true"));
         let inside = Visitor { tls: true, ..HOME };
-        let outside = Visitor { address: [203, 0, 113, 5].into(), tls: true };
+        let outside = Visitor { address: [203, 0, 113, 5].into(), ..inside };
         assert!(house.knock("scanner", "password", inside).await.is_ok());
-        let mapped = Visitor { address: "::ffff:192.168.1.9".parse().expect("an address"), tls: true };
+        let mapped = Visitor { address: "::ffff:192.168.1.9".parse().expect("an address"), ..inside };
         assert!(house.knock("scanner", "password", mapped).await.is_ok());
         for visitor in [HOME, outside] {
             assert!(is_wrong(&house.knock("scanner", "password", visitor).await), "{visitor:?}");

@@ -107,7 +107,8 @@ struct PolicyReport {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = arguments.source.load(([127, 0, 0, 1], 1110).into())?;
     if let Some(certificate @ crate::config::Certificate::Files { .. }) = &config.certificate {
-        Certificates::load(certificate.clone()).map_err(|error| Failure::new(exit::CONFIG, error))?;
+        Certificates::load(certificate.clone(), config.client_ca.clone())
+            .map_err(|error| Failure::new(exit::CONFIG, error))?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use super::exit::{self, Failure};
 use super::login::{ask, read_password};
 use super::state::print;
-use crate::secret::{PasswordHash, Secret};
+use crate::secret::{PasswordHash, Secret, Unhashed};
 
 pub const EXAMPLES: &str = "\
 Examples:
   popbridge hash-password
   popbridge hash-password --password-file password
+  popbridge hash-password --scram
 
 What it prints goes behind password_hash = of an [[account]], in quotation marks.";
 
@@ -21,6 +22,9 @@ pub struct Arguments {
     /// Read the password from this file's first line instead of asking.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Make a verifier for SCRAM-SHA-256, with which a program need not send its password.
+    #[arg(long)]
+    scram: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -30,7 +34,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     {
         return Err(refused("the two are not the same: nothing was hashed"));
     }
-    let hash = PasswordHash::of(&password).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
+    let hash = if arguments.scram {
+        PasswordHash::scram_of(&password)
+    } else {
+        PasswordHash::of(&password).map_err(Unhashed::from)
+    };
+    let hash = hash.map_err(|error| {
+        let code = match error {
+            Unhashed::Random(_) => exit::UNAVAILABLE,
+            Unhashed::Unprepared => exit::NO_PERMISSION,
+        };
+        Failure::new(code, error)
+    })?;
     print(&format!("{}\n", hash.as_str()))?;
     Ok(ExitCode::SUCCESS)
 }

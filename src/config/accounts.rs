@@ -1,6 +1,7 @@
 //! The `[[account]]` tables: logins with settings, and perhaps a password, of their own.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{ConfigError, quoted, unknown_name};
@@ -9,13 +10,14 @@ use super::oauth::Oauth;
 use super::secrets::Places;
 use super::source::Source;
 use super::{Account, Means, OwnPassword, Upstream, upstream_for};
-use crate::secret::{PasswordHash, SecretSource};
+use crate::secret::{Fingerprint, PasswordHash, SecretSource};
 
 pub fn accounts(
     source: &Source<'_>,
     forms: Vec<AccountForm>,
     upstreams: &[Arc<Upstream>],
     sign_ins: &[Arc<Oauth>],
+    client_ca: bool,
 ) -> Result<Vec<Arc<Account>>, ConfigError> {
     let mut taken = BTreeSet::new();
     let mut accounts = Vec::new();
@@ -28,7 +30,7 @@ pub fn accounts(
         if !taken.insert(login.clone()) {
             return Err(source.at(&span, format!("the login \"{login}\" has an [[account]] already")));
         }
-        accounts.push(Arc::new(account(source, form, login, upstreams, sign_ins)?));
+        accounts.push(Arc::new(account(source, form, login, upstreams, sign_ins, client_ca)?));
     }
     Ok(accounts)
 }
@@ -39,8 +41,10 @@ fn account(
     login: String,
     upstreams: &[Arc<Upstream>],
     sign_ins: &[Arc<Oauth>],
+    client_ca: bool,
 ) -> Result<Account, ConfigError> {
     let own_password = own_password(source, &form, sign_ins)?;
+    let client_certificate = client_certificate(source, &form, client_ca)?;
     let upstream = match &form.upstream {
         Some(name) => named(name.get_ref(), upstreams).map_err(|message| source.at(&name.span(), message))?,
         None => upstream_for(upstreams, &login).ok_or_else(|| {
@@ -68,6 +72,7 @@ fn account(
         upstream: Arc::clone(upstream),
         username,
         own_password,
+        client_certificate,
         allow: form.allow,
         require_tls: form.require_tls,
         maildrop: Arc::new(form.maildrop.over(&upstream.maildrop, source)?),
@@ -83,12 +88,55 @@ fn named<'a>(name: &str, upstreams: &'a [Arc<Upstream>]) -> Result<&'a Arc<Upstr
         .ok_or_else(|| unknown_name("upstream", name, known))
 }
 
-/// A password that the program is told, and what the upstream wants: both or neither.
+/// What the program proves itself with here, and what the upstream wants: both or neither.
 fn own_password(
     source: &Source<'_>,
     form: &AccountForm,
     sign_ins: &[Arc<Oauth>],
 ) -> Result<Option<OwnPassword>, ConfigError> {
+    let given = means(source, form, sign_ins)?;
+    let hash = form.password_hash.as_ref();
+    let proof = hash.map(|hash| ("password_hash is what the program is asked for", hash)).or_else(|| {
+        let certificate = form.client_certificate.as_ref()?;
+        Some(("client_certificate is what the program shows", certificate))
+    });
+    let (span, upstream) = match (proof, given) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(given)) => given,
+        (Some((what, key)), None) => {
+            let message = format!(
+                "{what}; say as well where the mail server's password comes from: password_file, password_env, \
+                 password_command or password_credential; or oauth, for a sign-in"
+            );
+            return Err(source.at(&key.span(), message));
+        }
+        (None, Some((span, upstream))) => {
+            let message = format!(
+                "with {} whoever knows the login would be let in; say what password the program is to give: \
+                 password_hash, as popbridge hash-password makes it, or what it is to show: client_certificate",
+                upstream.key()
+            );
+            return Err(source.at(&span, message));
+        }
+    };
+    let read = |hash: &toml::Spanned<String>| {
+        PasswordHash::parse(hash.get_ref())
+            .map_err(|error| source.at(&hash.span(), format!("password_hash: {error}")))
+    };
+    let hash = hash.map(read).transpose()?;
+    // What a service alone can see, as its environment, is looked at when the service starts.
+    if let Means::Password(place @ SecretSource::File(_)) = &upstream {
+        place.check().map_err(|error| source.at(&span, format!("password_file: {error}")))?;
+    }
+    Ok(Some(OwnPassword { hash, upstream }))
+}
+
+/// What the upstream is logged in to with: a password from one place, or a sign-in.
+fn means(
+    source: &Source<'_>,
+    form: &AccountForm,
+    sign_ins: &[Arc<Oauth>],
+) -> Result<Option<(Range<usize>, Means)>, ConfigError> {
     let password = Places {
         secret: "password",
         file: form.password_file.as_ref(),
@@ -96,14 +144,13 @@ fn own_password(
         command: form.password_command.as_ref(),
         credential: form.password_credential.as_ref(),
     };
-    let oauth = form.oauth.as_ref();
-    let given = match (password.one(source)?, oauth) {
+    match (password.one(source)?, &form.oauth) {
         (Some((_, place)), Some(name)) => {
             let message =
                 format!("{} and oauth are two ways to one mailbox: leave one of them out", place.key());
-            return Err(source.at(&name.span(), message));
+            Err(source.at(&name.span(), message))
         }
-        (Some((span, place)), None) => Some((span, Means::Password(place))),
+        (Some((span, place)), None) => Ok(Some((span, Means::Password(place)))),
         (None, Some(name)) => {
             let known = sign_ins.iter().map(|oauth| oauth.name.as_str());
             let found = sign_ins.iter().find(|oauth| oauth.name == *name.get_ref());
@@ -114,35 +161,26 @@ fn own_password(
                 };
                 source.at(&name.span(), message)
             })?;
-            Some((name.span(), Means::SignIn(Arc::clone(oauth))))
+            Ok(Some((name.span(), Means::SignIn(Arc::clone(oauth)))))
         }
-        (None, None) => None,
-    };
-    let (hash, (span, upstream)) = match (&form.password_hash, given) {
-        (None, None) => return Ok(None),
-        (Some(hash), Some(given)) => (hash, given),
-        (Some(hash), None) => {
-            return Err(source.at(
-                &hash.span(),
-                "password_hash is what the program is asked for; say as well where the mail server's password \
-                 comes from: password_file, password_env, password_command or password_credential; or oauth, \
-                 for a sign-in",
-            ));
-        }
-        (None, Some((span, upstream))) => {
-            let message = format!(
-                "with {} whoever knows the login would be let in; say what password the program is to give: \
-                 password_hash, as popbridge hash-password makes it",
-                upstream.key()
-            );
-            return Err(source.at(&span, message));
-        }
-    };
-    let hash = PasswordHash::parse(hash.get_ref())
-        .map_err(|error| source.at(&hash.span(), format!("password_hash: {error}")))?;
-    // What a service alone can see, as its environment, is looked at when the service starts.
-    if let Means::Password(place @ SecretSource::File(_)) = &upstream {
-        place.check().map_err(|error| source.at(&span, format!("password_file: {error}")))?;
+        (None, None) => Ok(None),
     }
-    Ok(Some(OwnPassword { hash, upstream }))
+}
+
+/// The certificate that opens a login. Without an authority no client is asked for one.
+fn client_certificate(
+    source: &Source<'_>,
+    form: &AccountForm,
+    client_ca: bool,
+) -> Result<Option<Fingerprint>, ConfigError> {
+    let Some(key) = &form.client_certificate else { return Ok(None) };
+    let fingerprint = Fingerprint::parse(key.get_ref())
+        .map_err(|error| source.at(&key.span(), format!("client_certificate: {error}")))?;
+    if !client_ca {
+        return Err(source.at(
+            &key.span(),
+            "programs are not asked for a certificate before [tls] says whose are good: client_ca = \"ca.pem\"",
+        ));
+    }
+    Ok(Some(fingerprint))
 }

@@ -53,6 +53,7 @@ pub struct TlsForm {
     pub private_key: Option<PathBuf>,
     #[serde(default)]
     pub self_signed: bool,
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -60,11 +61,18 @@ pub struct TlsForm {
 pub struct SecurityForm {
     #[serde(deserialize_with = "plaintext_login")]
     pub plaintext_login: PlaintextLogin,
+    pub max_login_failures: u32,
+    #[serde(deserialize_with = "window")]
+    pub login_failure_window: Duration,
 }
 
 impl Default for SecurityForm {
     fn default() -> Self {
-        Self { plaintext_login: PlaintextLogin::Loopback }
+        Self {
+            plaintext_login: PlaintextLogin::Loopback,
+            max_login_failures: 5,
+            login_failure_window: Duration::from_secs(10 * 60),
+        }
     }
 }
 
@@ -131,6 +139,7 @@ pub struct AccountForm {
     pub upstream: Option<Spanned<String>>,
     pub username: Option<Spanned<String>>,
     pub password_hash: Option<Spanned<String>>,
+    pub client_certificate: Option<Spanned<String>>,
     pub password_file: Option<Spanned<PathBuf>>,
     pub password_env: Option<Spanned<String>>,
     pub password_command: Option<Spanned<Vec<String>>>,
@@ -192,6 +201,18 @@ fn waiting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 /// How long something is kept: `"90d"`.
 fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     not_zero(deserializer, "90d", "a duration of 0 would keep no trail of what was deleted")
+}
+
+/// How long a wrong password counts; it is known in memory only.
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let window = not_zero(deserializer, "10m", "max_login_failures = 0 is how to count no wrong passwords")?;
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(30 * 24 * 60 * 60));
+    if window < least || window > most {
+        return Err(D::Error::custom(
+            "wrong passwords can be counted over \"1s\" at the least, \"30d\" at the most",
+        ));
+    }
+    Ok(window)
 }
 
 fn not_zero<'de, D: Deserializer<'de>>(

@@ -26,13 +26,16 @@ pub use maildrop::{
 };
 pub use oauth::{Flow, Oauth, Redirect};
 
-use crate::secret::{PasswordHash, SecretSource};
+use crate::secret::{Fingerprint, PasswordHash, SecretSource};
 
 /// Everything that popbridge was told.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listeners: Vec<Listener>,
     pub certificate: Option<Certificate>,
+    /// Who signs the certificates that clients may show, in PEM form; `None`: they are not asked
+    /// for one.
+    pub client_ca: Option<PathBuf>,
     pub security: Security,
     pub limits: Limits,
     /// In the order of their names.
@@ -120,6 +123,9 @@ pub enum Certificate {
 #[derive(Debug, Clone)]
 pub struct Security {
     pub plaintext_login: PlaintextLogin,
+    /// Wrong passwords from one address in the window; 0: any number.
+    pub max_login_failures: u32,
+    pub login_failure_window: Duration,
 }
 
 /// From where a password may come without TLS.
@@ -214,6 +220,8 @@ pub struct Account {
     pub username: String,
     /// `None`: the login's password is the upstream's.
     pub own_password: Option<OwnPassword>,
+    /// The certificate that opens it as well; with [`Self::own_password`] only.
+    pub client_certificate: Option<Fingerprint>,
     /// From where it may be used; empty: from everywhere.
     pub allow: Vec<IpNet>,
     /// Whether it may be used under TLS only.
@@ -224,7 +232,8 @@ pub struct Account {
 /// A POP3 password that is no other's, in front of one that the program does not know.
 #[derive(Debug, Clone)]
 pub struct OwnPassword {
-    pub hash: PasswordHash,
+    /// `None`: no password opens the login, only its certificate.
+    pub hash: Option<PasswordHash>,
     /// How the upstream is logged in to instead.
     pub upstream: Means,
 }

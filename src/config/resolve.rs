@@ -31,16 +31,27 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
     })?;
     let listeners = listeners(&source, form.listener, form.tls.is_some())?;
     let database = database(&source, &form.state.url)?;
-    let certificate = form.tls.map(|tls| certificate(&source, tls, &database)).transpose()?;
+    let (certificate, client_ca) = match form.tls {
+        Some(tls) => {
+            let client_ca = tls.get_ref().client_ca.clone().map(|path| source.path(path));
+            (Some(certificate(&source, tls, &database)?), client_ca)
+        }
+        None => (None, None),
+    };
     let everyone = form.maildrop.over(&Maildrop::default(), &source)?;
     let upstreams = upstreams(&source, form.upstream, &everyone)?;
     let state_key = state_key(&source, &form.state, &database)?;
     let sign_ins = sign_ins(&source, form.oauth, &database)?;
-    let accounts = accounts(&source, form.account, &upstreams, &sign_ins)?;
+    let accounts = accounts(&source, form.account, &upstreams, &sign_ins, client_ca.is_some())?;
     Ok(Config {
         listeners,
         certificate,
-        security: Security { plaintext_login: form.security.plaintext_login },
+        client_ca,
+        security: Security {
+            plaintext_login: form.security.plaintext_login,
+            max_login_failures: form.security.max_login_failures,
+            login_failure_window: form.security.login_failure_window,
+        },
         limits: limits(&source, form.limits)?,
         upstreams,
         accounts,
@@ -94,18 +105,23 @@ fn certificate(
 ) -> Result<Certificate, ConfigError> {
     let span = tls.span();
     match tls.into_inner() {
-        TlsForm { certificate: Some(certificate), private_key: Some(private_key), self_signed: false } => {
-            Ok(Certificate::Files {
-                certificate: source.path(certificate),
-                private_key: source.path(private_key),
+        TlsForm {
+            certificate: Some(certificate),
+            private_key: Some(private_key),
+            self_signed: false,
+            client_ca: _,
+        } => Ok(Certificate::Files {
+            certificate: source.path(certificate),
+            private_key: source.path(private_key),
+        }),
+        TlsForm { certificate: None, private_key: None, self_signed: true, client_ca: _ } => {
+            Ok(Certificate::SelfSigned {
+                folder: match database {
+                    Database::File(path) => path.parent().unwrap_or(Path::new(".")).to_owned(),
+                    Database::Memory => state_directory(source.folder),
+                },
             })
         }
-        TlsForm { certificate: None, private_key: None, self_signed: true } => Ok(Certificate::SelfSigned {
-            folder: match database {
-                Database::File(path) => path.parent().unwrap_or(Path::new(".")).to_owned(),
-                Database::Memory => state_directory(source.folder),
-            },
-        }),
         _ => {
             Err(source
                 .at(&span, "[tls] takes certificate and private_key together, or self_signed = true alone"))

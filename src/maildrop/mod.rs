@@ -112,17 +112,20 @@ impl Maildrops {
     }
 
     /// Logs in upstream, takes the lock, does what a former session left to be done, lists the
-    /// folders: all of it or nothing.
+    /// folders: all of it or nothing. `proven` is called when the credentials are good, whatever
+    /// becomes of the rest.
     pub async fn open(
         &self,
         mut account: Account,
         settings: Arc<config::Maildrop>,
         activity: Activity,
+        proven: impl FnOnce() + Send,
     ) -> Result<Maildrop> {
         let started = Instant::now();
         let login = account.login.clone();
         let upstream = account.connector.upstream().name.clone();
         let admission = link::admit(&self.pool, &mut account).await?;
+        proven();
         let held = match settings.lock {
             config::Lock::Exclusive => match self.locks.acquire(&upstream, &login, activity).await {
                 Some(held) => Some(held),

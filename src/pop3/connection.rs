@@ -103,6 +103,14 @@ impl Connection {
         matches!(self.stream, Stream::Tls(_))
     }
 
+    /// The certificate that the client has shown, in DER form: of an authority that the acceptor
+    /// asks for, and with its key.
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        let Stream::Tls(tls) = &self.stream else { return None };
+        let (_, session) = tls.get_ref();
+        session.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+
     /// When the client was last heard of, for other tasks to look at.
     pub fn activity(&self) -> Activity {
         self.activity.clone()

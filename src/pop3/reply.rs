@@ -63,6 +63,11 @@ impl Reply {
         self.0.starts_with('+')
     }
 
+    /// Whether it was made with this code.
+    pub fn has(&self, code: Code) -> bool {
+        self.0.starts_with(&format!("-ERR [{}]", code.text()))
+    }
+
     // Words may come from an upstream: no control characters, no more than a line holds.
     fn line(indicator: &str, text: &str) -> Self {
         let mut line = String::from(indicator);

@@ -1,17 +1,15 @@
 //! The AUTHORIZATION state: greeting, STLS, USER and PASS, AUTH (RFC 1939 §4, 2595, 5034).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
+mod exchange;
 
-use super::common::{Strikes, capabilities, invalid, language, list, may_log_in, parse};
-use super::{Client, Context, End, Summary, failure};
-use crate::auth::{Credentials, Exchange, Next, Refused, Route, Visitor};
-use crate::maildrop::{Account, Entrusted, Error, Maildrop, Source};
+use tokio::time::{Instant, timeout_at};
+
+use super::common::{Strikes, capabilities, invalid, language, list, may_log_in, mechanisms, parse, visitor};
+use super::login::Login;
+use super::{Client, Context, End, Summary};
+use crate::auth::{Claim, Credentials};
+use crate::maildrop::Maildrop;
 use crate::pop3::{Code, Command, Connection, Input, Reply};
-use crate::secret::{Credential, Secret};
-use crate::upstream::Connector;
 
 /// OAuth tokens reach several KB, in AUTH and, with some programs, in PASS.
 const LINE_LIMIT: usize = 16 * 1024;
@@ -112,13 +110,15 @@ impl<'a> Authorization<'a> {
                 Reply::ok("Now the password")
             }
             Command::Pass(password) => match self.user.take() {
-                Some(login) => return self.log_in(Credentials { login, password }, summary).await,
+                Some(login) => {
+                    let claim = Claim::Password(password);
+                    return self.log_in(Credentials { login, claim }, summary).await;
+                }
                 None => Reply::err("USER comes first"),
             },
             Command::Auth { mechanism: None, initial_response: _ } => {
-                let allowed = may_log_in(&self.connection, self.client, self.context);
-                let names = if allowed { &Exchange::MECHANISMS[..] } else { &[] };
-                let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+                let offered = mechanisms(&self.connection, self.client, self.context).into_iter();
+                let names: Vec<String> = offered.map(|mechanism| mechanism.name().to_owned()).collect();
                 self.connection.reply(&Reply::ok("Mechanisms follow")).await?;
                 list(&mut self.connection, &names).await?;
                 return Ok(After::Stay);
@@ -167,61 +167,17 @@ impl<'a> Authorization<'a> {
         Ok(After::Stay)
     }
 
-    /// AUTH (RFC 5034 §4).
-    async fn authenticate(
-        &mut self,
-        mechanism: &str,
-        initial: Option<Secret>,
-        summary: &mut Summary,
-    ) -> Result<After, End> {
-        if !may_log_in(&self.connection, self.client, self.context) {
-            self.connection.reply(&plaintext_refused()).await?;
-            return Ok(After::Stay);
-        }
-        let Some(mut exchange) = Exchange::start(mechanism) else {
-            self.connection.reply(&Reply::err("That mechanism is not offered")).await?;
-            return Ok(After::Stay);
-        };
-        let mut next = match initial.map(|text| decoded_initial(text.expose())) {
-            Some(None) => return self.malformed().await,
-            Some(Some(initial)) => exchange.initial(Some(&initial)),
-            None => exchange.initial(None),
-        };
-        loop {
-            match next {
-                Ok(Next::Credentials(credentials)) => return self.log_in(credentials, summary).await,
-                Ok(Next::Challenge(challenge)) => {
-                    self.connection.reply(&Reply::challenge(&STANDARD.encode(challenge))).await?;
-                }
-                Err(_) => return self.malformed().await,
-            }
-            let line = match self.read_line().await {
-                Ok(Input::Line(line)) => line,
-                Ok(Input::TooLong) => return self.malformed().await,
-                Err(end) => return Err(self.goodbye(end).await),
-            };
-            if line.trim_ascii() == b"*" {
-                self.connection.reply(&Reply::err("Authentication cancelled")).await?;
-                return Ok(After::Stay);
-            }
-            next = match decoded(line.trim_ascii()) {
-                Some(response) => exchange.step(Some(&response)),
-                None => return self.malformed().await,
-            };
-        }
-    }
-
-    async fn malformed(&mut self) -> Result<After, End> {
-        self.failures += 1;
-        self.connection.reply(&Reply::err("That response is malformed")).await?;
-        Ok(After::Stay)
-    }
-
     /// Finds the upstream, lets the client in, logs in there and opens the maildrop.
     async fn log_in(&mut self, credentials: Credentials, summary: &mut Summary) -> Result<After, End> {
         let login = credentials.login.clone();
+        let token_refusal = credentials.token_refusal();
+        let attempt = Login {
+            context: self.context,
+            visitor: visitor(&self.connection, self.client),
+            activity: self.connection.activity(),
+        };
         let opened = tokio::select! {
-            opened = self.open(credentials) => opened,
+            opened = attempt.open(credentials) => opened,
             () = self.context.shutdown.stopped() => return Err(End::Shutdown),
         };
         let reply = match opened {
@@ -234,56 +190,11 @@ impl<'a> Authorization<'a> {
             Err(reply) => reply,
         };
         self.failures += 1;
+        if let Some(challenge) = token_refusal.filter(|_| reply.has(Code::Auth)) {
+            self.explain(challenge).await?;
+        }
         self.connection.reply(&reply).await?;
         Ok(After::Stay)
-    }
-
-    async fn open(&self, credentials: Credentials) -> Result<Maildrop, Reply> {
-        let refused = |reason: &dyn std::fmt::Display| {
-            tracing::info!(login = %credentials.login, address = %self.client.address, %reason, "login failed");
-        };
-        let visitor = Visitor { address: self.client.address.ip(), tls: self.connection.is_tls() };
-        let route = self.context.accounts.route(&credentials.login);
-        let admitted = self.context.door.admit(route, &credentials, visitor).await;
-        let routed = admitted.and_then(|route| {
-            let connector = self.context.connectors.get(&route.upstream.name).ok_or(Refused::NoRoute)?;
-            let source = match route.means() {
-                Some(means) => {
-                    let grants = &self.context.grants;
-                    let source = Source::of(means, grants, &credentials.login, &route.username);
-                    Some(source.ok_or(Refused::NoRoute)?)
-                }
-                None => None,
-            };
-            Ok((route, connector.clone(), source))
-        });
-        let (route, connector, source) = routed.map_err(|error| {
-            refused(&error);
-            failure::refused(&error)
-        })?;
-        self.open_at(route, connector, source, &credentials).await.map_err(|error| {
-            refused(&error);
-            failure::reply(&error)
-        })
-    }
-
-    async fn open_at(
-        &self,
-        route: Route,
-        connector: Connector,
-        source: Option<Source>,
-        credentials: &Credentials,
-    ) -> Result<Maildrop, Error> {
-        let login = credentials.login.clone();
-        let username = route.username.clone();
-        let account = match source {
-            Some(source) => Entrusted { login, connector, username, source }.account().await?,
-            None => {
-                let credential = Credential::Password(credentials.password.clone());
-                Account { login, connector, username, credential, source: None }
-            }
-        };
-        self.context.maildrops.open(account, route.maildrop, self.connection.activity()).await
     }
 
     /// The next line, within `login_timeout` since the connection.
@@ -314,16 +225,4 @@ impl<'a> Authorization<'a> {
 
 fn plaintext_refused() -> Reply {
     Reply::err("No plaintext login here: turn on TLS in your mail program")
-}
-
-/// The initial response of AUTH; a lone `=` is the empty one (RFC 5034 §4).
-fn decoded_initial(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    if text == b"=" {
-        return Some(Zeroizing::default());
-    }
-    decoded(text)
-}
-
-fn decoded(base64: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    STANDARD.decode(base64).ok().map(Zeroizing::new)
 }

@@ -1,7 +1,8 @@
 //! What both states before the update answer alike: CAPA, LANG, lines that are no commands.
 
-use crate::auth::Exchange;
+use crate::auth::{Mechanism, Visitor};
 use crate::pop3::{Command, Connection, Input, Interrupted, Invalid, Reply};
+use crate::secret::Fingerprint;
 
 use super::{Client, Context};
 
@@ -56,6 +57,30 @@ pub fn may_log_in(connection: &Connection, client: &Client, context: &Context) -
     connection.is_tls() || context.security.plaintext_login.allows(client.address.ip())
 }
 
+/// Who is at the other end, as the connection is now.
+pub fn visitor(connection: &Connection, client: &Client) -> Visitor {
+    Visitor {
+        address: client.address.ip(),
+        tls: connection.is_tls(),
+        certificate: connection.client_certificate().map(Fingerprint::of),
+    }
+}
+
+/// The mechanisms that the client can use as its connection is now: what AUTH lists and takes.
+pub fn mechanisms(connection: &Connection, client: &Client, context: &Context) -> Vec<Mechanism> {
+    let plaintext = may_log_in(connection, client, context);
+    let works = |mechanism: &Mechanism| {
+        let known = match mechanism {
+            Mechanism::Plain | Mechanism::Login => true,
+            Mechanism::ScramSha256 => context.door.knows_scram(),
+            Mechanism::External => connection.client_certificate().is_some(),
+            Mechanism::OAuthBearer | Mechanism::XOAuth2 => context.accounts.pass_tokens(),
+        };
+        known && (plaintext || !mechanism.is_plaintext())
+    };
+    Mechanism::ALL.into_iter().filter(works).collect()
+}
+
 /// CAPA (RFC 2449 §5): only what works, as things stand.
 pub async fn capabilities(
     connection: &mut Connection,
@@ -77,7 +102,10 @@ pub async fn capabilities(
     // password would cross the network in plaintext against the rules.
     if may_log_in(connection, client, context) {
         lines.push("USER".to_owned());
-        lines.push(format!("SASL {}", Exchange::MECHANISMS.join(" ")));
+    }
+    let names: Vec<&str> = mechanisms(connection, client, context).into_iter().map(Mechanism::name).collect();
+    if !names.is_empty() {
+        lines.push(format!("SASL {}", names.join(" ")));
     }
     if !authorized && client.stls.is_some() && !connection.is_tls() {
         lines.push("STLS".to_owned());

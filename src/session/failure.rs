@@ -101,12 +101,56 @@ fn sign_in(error: &grants::Error) -> Reply {
     }
 }
 
+/// Why a login came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    #[error(transparent)]
+    AtTheDoor(#[from] Refused),
+    #[error(transparent)]
+    Behind(#[from] Error),
+}
+
+impl Denied {
+    /// The reply to the program.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Self::AtTheDoor(error) => refused(error),
+            Self::Behind(error) => reply(error),
+        }
+    }
+
+    /// Whether what the program gave was judged, and is wrong. All else says nothing about it.
+    pub fn is_wrong(&self) -> bool {
+        match self {
+            Self::AtTheDoor(Refused::NoRoute | Refused::Wrong(_) | Refused::Certificate(_)) => true,
+            Self::AtTheDoor(Refused::Busy | Refused::TooMany(_)) => false,
+            Self::Behind(Error::SecretRefused { .. } | Error::TokenRefused { .. }) => false,
+            Self::Behind(error) => rejection(error).is_some(),
+        }
+    }
+}
+
+/// The mail server's words for credentials that it rejects, whoever they came from.
+pub fn rejection(error: &Error) -> Option<&Status> {
+    match error {
+        Error::SecretRefused { status, .. } | Error::TokenRefused { status, .. } => Some(status),
+        Error::Upstream(upstream::Error::Login(status)) if status.rejects_credentials() => Some(status),
+        _ => None,
+    }
+}
+
 /// The reply to who is not let in.
-pub fn refused(refused: &Refused) -> Reply {
+fn refused(refused: &Refused) -> Reply {
     match refused {
         Refused::NoRoute => Reply::coded(Code::Auth, "Authentication failed: no mail server for this name"),
-        Refused::Wrong(_) => Reply::coded(Code::Auth, "Authentication failed"),
+        Refused::Wrong(_) | Refused::Certificate(_) => Reply::coded(Code::Auth, "Authentication failed"),
         Refused::Busy => Reply::coded(Code::SysTemp, "Too many logins at once; try again later"),
+        // Not AUTH: the password may be right, and nobody is to be asked for another.
+        Refused::TooMany(wait) => {
+            let seconds = wait.as_secs().saturating_add(1);
+            let text = format!("Too many wrong passwords from your address; try again in {seconds} seconds");
+            Reply::coded(Code::SysTemp, text)
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod authorization;
 mod common;
 mod failure;
+mod login;
 mod transaction;
 mod update;
 
@@ -15,13 +16,13 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Accounts, Door};
+use crate::auth::{Accounts, Door, Rejections, Throttle};
 use crate::config::{Limits, Security};
 use crate::grants::Grants;
 use crate::maildrop::Maildrops;
 use crate::pop3::{Connection, Interrupted};
 use crate::shutdown::Shutdown;
-use crate::upstream::Connector;
+use crate::upstream::{Connector, Status};
 
 use authorization::Authorization;
 use transaction::Transaction;
@@ -30,6 +31,8 @@ use transaction::Transaction;
 pub struct Context {
     pub accounts: Accounts,
     pub door: Door,
+    pub throttle: Throttle,
+    pub rejections: Rejections<Status>,
     /// By the upstreams' names.
     pub connectors: HashMap<String, Connector>,
     pub maildrops: Maildrops,

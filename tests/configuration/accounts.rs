@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use popbridge::config::{Config, Means};
-use popbridge::secret::SecretSource;
+use popbridge::secret::{Fingerprint, SecretSource};
 
 use super::{UPSTREAM, has_words, parse, refused_at};
 
@@ -64,7 +64,7 @@ fn half_a_device_is_refused() {
         refused_at(
             5,
             &account(&format!("{key} = {value}")),
-            &[key, "password_hash", "popbridge hash-password"],
+            &[key, "password_hash", "popbridge hash-password", "client_certificate"],
         );
     }
     refused_at(
@@ -84,7 +84,7 @@ fn half_a_device_is_refused() {
 fn a_hash_is_checked() {
     let with = |hash: &str| account(&format!("password_hash = \"{hash}\"\npassword_env = \"MAIL\""));
     for wrong in ["hunter2", "", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv", &HASH.replace("2id", "2i")] {
-        let words = ["password_hash", "no Argon2id hash", "popbridge hash-password"];
+        let words = ["password_hash", "Argon2id", "SCRAM-SHA-256$", "popbridge hash-password"];
         refused_at(5, &with(wrong), &words);
         let message = super::refusal(&with(wrong));
         assert!(wrong.is_empty() || wrong == "$argon2id$" || !message.contains(wrong), "{message}");
@@ -93,6 +93,44 @@ fn a_hash_is_checked() {
     refused_at(5, &with(&dear), &["4194304 KiB", "1 GiB", "popbridge hash-password"]);
     let slow = HASH.replace("t=2", "t=4000000");
     refused_at(5, &with(&slow), &["4000000 passes"]);
+    let verifier = |iterations: &str| {
+        let keys =
+            "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+        format!("SCRAM-SHA-256${iterations}:W22ZaJ0SNY7soEsUEjb6gQ==${keys}")
+    };
+    let config = parse(&with(&verifier("4096")));
+    let own = config.accounts[0].own_password.as_ref().expect("its own");
+    assert!(own.hash.as_ref().is_some_and(|hash| hash.scram().is_some()));
+    assert!(!format!("{config:?}").contains("WG5d"), "{config:?}");
+    refused_at(5, &with(&verifier("1000")), &["from 4096", "1000"]);
+    refused_at(5, &with(&verifier("9000000")), &["to 4000000", "9000000"]);
+}
+
+/// The account is on line 6 of this one, its first other key on line 8.
+fn shown(lines: &str) -> String {
+    account(lines).replace("[[account]]", "[tls]\nself_signed = true\nclient_ca = \"ca.pem\"\n[[account]]")
+}
+
+#[test]
+fn a_certificate_opens_a_login() {
+    let digits = "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD";
+    let line = format!("client_certificate = \"{digits}\"");
+    let config = parse(&shown(&format!("{line}\npassword_env = \"MAIL\"")));
+    assert_eq!(config.client_ca, Some(super::folder().join("ca.pem")));
+    let account_ = &config.accounts[0];
+    assert_eq!(account_.client_certificate, Some(Fingerprint::of(b"abc")));
+    assert!(account_.own_password.as_ref().is_some_and(|own| own.hash.is_none()));
+    let both = shown(&format!("{line}\npassword_hash = \"{HASH}\"\npassword_env = \"MAIL\""));
+    assert!(parse(&both).accounts[0].own_password.as_ref().is_some_and(|own| own.hash.is_some()));
+
+    let sources = ["password_file", "password_env", "password_command", "password_credential"];
+    refused_at(8, &shown(&line), &[&["client_certificate is what the program shows"][..], &sources].concat());
+    let without_authority = account(&format!("{line}\npassword_env = \"MAIL\""));
+    refused_at(5, &without_authority, &["[tls]", "client_ca = \"ca.pem\""]);
+    for wrong in ["", "CN=alice", &digits[2..], &digits.replace('B', "x")] {
+        let text = shown(&format!("client_certificate = \"{wrong}\"\npassword_env = \"MAIL\""));
+        refused_at(8, &text, &["client_certificate", "SHA-256", "openssl x509 -noout -fingerprint -sha256"]);
+    }
 }
 
 #[test]

@@ -3,18 +3,31 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use popbridge::secret::Fingerprint;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 /// An authority, its certificate as a file, and a server's pair signed by it.
 pub struct Authority {
     directory: tempfile::TempDir,
     root: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate of a client, and its key.
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub private_key: PathBuf,
+    /// SHA-256, as the configuration has it.
+    pub fingerprint: String,
+    der: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
 }
 
 impl Authority {
@@ -42,7 +55,7 @@ impl Authority {
         {
             std::fs::write(directory.path().join(file), text).expect("a file is written");
         }
-        Self { directory, root: root.der().clone() }
+        Self { directory, root: root.der().clone(), issuer }
     }
 
     pub fn ca(&self) -> PathBuf {
@@ -59,14 +72,43 @@ impl Authority {
 
     /// A client's view that trusts this authority and no other.
     pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::new(self.trusting().with_no_client_auth())
+    }
+
+    /// The same with a certificate to show.
+    pub fn client_as(&self, identity: &Identity) -> Arc<ClientConfig> {
+        let chain = vec![identity.der.clone()];
+        let config = self.trusting().with_client_auth_cert(chain, identity.key.clone_key());
+        Arc::new(config.expect("a pair"))
+    }
+
+    fn trusting(&self) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).expect("a valid root");
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring has TLS 1.2 and 1.3")
             .with_root_certificates(roots)
-            .with_no_client_auth();
-        Arc::new(config)
+    }
+
+    /// Signs a client's certificate.
+    pub fn identity(&self, name: &str) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names is a valid list");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("ring makes keys");
+        let leaf = params.signed_by(&key, &self.issuer).expect("the CA signs the client");
+        let (certificate, private_key) =
+            (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
+        std::fs::write(&certificate, leaf.pem()).expect("a file is written");
+        std::fs::write(&private_key, key.serialize_pem()).expect("a file is written");
+        Identity {
+            certificate,
+            private_key,
+            fingerprint: Fingerprint::of(leaf.der()).to_string(),
+            der: leaf.der().clone(),
+            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {

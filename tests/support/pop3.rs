@@ -4,7 +4,7 @@
 //! bare CR inside one, fails the test.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -38,6 +38,17 @@ impl Pop3 {
     /// Connects in plaintext and reads the greeting, which has to be `+OK`.
     pub async fn connect(address: SocketAddr) -> Self {
         let mut pop3 = Self::silent(address).await;
+        pop3.greet().await;
+        pop3
+    }
+
+    /// The same from one of this machine's other addresses, as 127.0.0.2.
+    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a TCP socket");
+        socket.bind(SocketAddr::new(from, 0)).expect("an address of this machine");
+        let socket = socket.connect(address).await.expect("it listens");
+        socket.set_nodelay(true).expect("a TCP socket");
+        let mut pop3 = Self::over(Wire::Plain(socket));
         pop3.greet().await;
         pop3
     }

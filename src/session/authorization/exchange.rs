@@ -1,0 +1,110 @@
+//! AUTH: the exchange with a client until it has said who it is (RFC 5034 §4, RFC 4422).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::super::common::{may_log_in, mechanisms, visitor};
+use super::super::{End, Summary, login};
+use super::{After, Authorization, plaintext_refused};
+use crate::auth::{Exchange, Mechanism, Next};
+use crate::pop3::{Input, Reply};
+use crate::secret::Secret;
+
+impl Authorization<'_> {
+    /// AUTH (RFC 5034 §4).
+    pub(super) async fn authenticate(
+        &mut self,
+        mechanism: &str,
+        initial: Option<Secret>,
+        summary: &mut Summary,
+    ) -> Result<After, End> {
+        let visitor = visitor(&self.connection, self.client);
+        let (accounts, door) = (&self.context.accounts, &self.context.door);
+        let started = self.offered(mechanism).and_then(|mechanism| {
+            Exchange::start(mechanism, accounts, door, visitor)
+                .ok_or_else(|| Reply::err("That mechanism is not offered"))
+        });
+        let mut exchange = match started {
+            Ok(exchange) => exchange,
+            Err(reply) => {
+                self.connection.reply(&reply).await?;
+                return Ok(After::Stay);
+            }
+        };
+        let mut next = match initial.map(|text| decoded_initial(text.expose())) {
+            Some(None) => return self.malformed().await,
+            Some(Some(initial)) => exchange.initial(Some(&initial)),
+            None => exchange.initial(None),
+        };
+        loop {
+            match next {
+                Ok(Next::Credentials(credentials)) => return self.log_in(credentials, summary).await,
+                Ok(Next::Challenge(challenge)) => {
+                    self.connection.reply(&Reply::challenge(&STANDARD.encode(challenge))).await?;
+                }
+                Err(_) => return self.malformed().await,
+            }
+            let line = match self.read_line().await {
+                Ok(Input::Line(line)) => line,
+                Ok(Input::TooLong) => return self.malformed().await,
+                Err(end) => return Err(self.goodbye(end).await),
+            };
+            if line.trim_ascii() == b"*" {
+                self.connection.reply(&Reply::err("Authentication cancelled")).await?;
+                return Ok(After::Stay);
+            }
+            next = match decoded(line.trim_ascii()) {
+                Some(response) => exchange.step(Some(&response)),
+                None => return self.malformed().await,
+            };
+        }
+    }
+
+    /// The mechanism of this name (upper case), as things stand.
+    fn offered(&self, name: &str) -> Result<Mechanism, Reply> {
+        let known = Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name);
+        let offered = mechanisms(&self.connection, self.client, self.context);
+        match known {
+            Some(mechanism) if offered.contains(&mechanism) => Ok(mechanism),
+            Some(mechanism)
+                if mechanism.is_plaintext() && !may_log_in(&self.connection, self.client, self.context) =>
+            {
+                Err(plaintext_refused())
+            }
+            _ => Err(Reply::err("That mechanism is not offered")),
+        }
+    }
+
+    async fn malformed(&mut self) -> Result<After, End> {
+        self.failures += 1;
+        tokio::select! {
+            () = login::malformed(self.context, self.client.address.ip()) => {}
+            () = self.context.shutdown.stopped() => return Err(End::Shutdown),
+        }
+        self.connection.reply(&Reply::err("That response is malformed")).await?;
+        Ok(After::Stay)
+    }
+
+    /// Tells a program what its token is refused with; it answers, and then the exchange fails
+    /// (RFC 7628 §3.2.3). What it answers means nothing, be it `AQ==`, nothing or `*`.
+    pub(super) async fn explain(&mut self, challenge: &str) -> Result<(), End> {
+        self.connection.reply(&Reply::challenge(&STANDARD.encode(challenge))).await?;
+        match self.read_line().await {
+            Ok(Input::Line(_) | Input::TooLong) => Ok(()),
+            Err(end) => Err(self.goodbye(end).await),
+        }
+    }
+}
+
+/// The initial response of AUTH; a lone `=` is the empty one (RFC 5034 §4).
+fn decoded_initial(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    if text == b"=" {
+        return Some(Zeroizing::default());
+    }
+    decoded(text)
+}
+
+fn decoded(base64: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    STANDARD.decode(base64).ok().map(Zeroizing::new)
+}
