@@ -180,6 +180,40 @@ async fn check_tells_what_became_of_compression() {
     assert!(!text(&output.stdout).contains("compress ="), "it was not asked for");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_how_a_login_goes() {
+    let sim = sim().await;
+    let url = format!("imap://{}", sim.address());
+    let check = |more: &[&str]| with_input(&[&["check", "--imap", &url], more].concat(), "secret\n");
+    let report = text(&check(&["--login", "alice"]).stdout);
+    assert!(report.contains("\n  a login would go by AUTHENTICATE PLAIN\n"), "{report}");
+    assert!(report.contains(" as alice: good\n  by AUTHENTICATE PLAIN\n"), "{report}");
+
+    sim.set_capability("AUTH=SCRAM-SHA-256", true);
+    let output = check(&["--login", "alice", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["upstreams"][0]["login_by"], "AUTHENTICATE SCRAM-SHA-256");
+    assert_eq!(report["login"]["login_by"], "AUTHENTICATE SCRAM-SHA-256");
+
+    for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256"] {
+        sim.set_capability(&format!("AUTH={mechanism}"), false);
+    }
+    for (capability, words) in [
+        ("LOGINDISABLED", "imap+starttls://"),
+        ("AUTH=XOAUTH2", "this server wants OAuth: an access token in the password's place"),
+    ] {
+        sim.set_capability(capability, true);
+        let output = check(&[]);
+        let report = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(69), "{report}");
+        assert!(report.contains("FAILED") && report.contains(words), "{report}");
+        assert!(
+            report.contains("capabilities before login: ") && !report.contains("would go by"),
+            "{report}"
+        );
+    }
+}
+
 #[test]
 fn check_says_when_nobody_answers() {
     let output = popbridge(&["check", "--imap", "imap://127.0.0.1:1"]);

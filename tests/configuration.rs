@@ -17,6 +17,8 @@ use popbridge::config::{
     Certificate, Config, Database, ListenerTls, Maildrop, OnDelete, OnRetrieve, PlaintextLogin,
 };
 
+use popbridge::secret::{Credential, Secret};
+
 const UPSTREAM: &str = "[upstream.home]\nurl = \"imaps://imap.example.org\"\n";
 
 fn folder() -> PathBuf {
@@ -360,6 +362,20 @@ fn a_user_names_template_is_checked() {
         );
     }
     parse(&format!("{UPSTREAM}username = \"{{local}}+{{domain}}\"\n"));
+}
+
+#[test]
+fn authentication_is_by_password_or_token() {
+    let secret = || Secret::new(b"x".to_vec());
+    let upstream = |lines: &str| parse(&format!("{UPSTREAM}{lines}")).upstreams[0].clone();
+    assert_eq!(upstream("").credential(secret()), Credential::Password(secret()));
+    let password = upstream("authentication = \"password\"\n");
+    assert_eq!(password.credential(secret()), Credential::Password(secret()));
+    let token = upstream("authentication = \"oauth2\"\n");
+    assert_eq!(token.credential(secret()), Credential::Token(secret()));
+    let wrong = |value: &str| format!("{UPSTREAM}authentication = {value}\n");
+    refused_at(3, &wrong("\"oauth\""), &["\"oauth\" is none of", "\"password\", \"oauth2\""]);
+    refused_at(3, &wrong("true"), &["in quotation marks"]);
 }
 
 #[test]

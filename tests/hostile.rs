@@ -101,7 +101,7 @@ const HARM: &[(&[u8], &[u8])] = &[
     (b"* CAPABILITY ", b"A B C D E F "),
     (b"", b"* CAPABILITY IMAP4rev1 SASL-IR\r\n"),
     (b"", b"+ go on\r\n"),
-    (b"", b"A0001 OK fine\r\nP0 OK fine\r\nP1 OK fine\r\n"),
+    (b"", b"A0001 OK fine\r\nP0 OK fine\r\nP1 OK fine\r\nP2 OK fine\r\n"),
     (b"\x16\x03\x01", b"\0\xff\x80"),
 ];
 

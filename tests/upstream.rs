@@ -349,8 +349,8 @@ async fn servers_are_known_by_their_id() {
 }
 
 /// The tag of the next command behind a login, and behind a SELECT with ID before it.
-const FIRST: &str = "P0";
-const SELECTED: &str = "P2";
+const FIRST: &str = "P1";
+const SELECTED: &str = "P3";
 
 fn raw(lines: &[&str]) -> Fault {
     Fault::RawThenStall(lines.iter().flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect())

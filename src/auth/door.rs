@@ -149,7 +149,7 @@ impl Door {
 /// What the upstream judges.
 fn passed_through(route: Route, claim: &Claim, visitor: Visitor) -> Result<Admitted, Refused> {
     let credential = match claim {
-        Claim::Password(password) => Credential::Password(password.clone()),
+        Claim::Password(password) => route.upstream.credential(password.clone()),
         Claim::Token { token, .. } if takes_tokens(&route.upstream) => Credential::Token(token.clone()),
         Claim::Token { .. } => return Err(Refused::Wrong("the upstream takes no tokens")),
         Claim::Scram(_) => return Err(Refused::Wrong("the login has no SCRAM verifier")),

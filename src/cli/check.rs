@@ -14,6 +14,7 @@ use crate::auth::Route;
 use crate::config::{Config, Database, Maildrop, Means, OnDelete, Upstream};
 use crate::grants::Grants;
 use crate::maildrop::{self, Account};
+use crate::secret::Secret;
 use crate::server::Certificates;
 use crate::store::Store;
 use crate::upstream::{self, Access, Compression, Connector, FolderName, Imap, Wanted, find_folder};
@@ -56,6 +57,8 @@ struct UpstreamReport {
     name: String,
     address: String,
     capabilities: Vec<String>,
+    /// How a login would begin.
+    login_by: Option<String>,
     error: Option<String>,
 }
 
@@ -64,6 +67,8 @@ struct LoginReport {
     login: String,
     upstream: String,
     username: String,
+    /// How the login began.
+    login_by: Option<String>,
     capabilities: Vec<String>,
     /// Absent without `compress = true`.
     compression: Option<CompressionReport>,
@@ -189,11 +194,18 @@ async fn reach(upstream: &Arc<Upstream>) -> Result<UpstreamReport, Failure> {
         name: upstream.name.clone(),
         address: format!("{}:{}", upstream.host, upstream.port),
         capabilities: Vec::new(),
+        login_by: None,
         error: None,
     };
     match Imap::open(&connector(upstream)?).await {
         Ok(imap) => {
             report.capabilities = imap.capabilities().names().to_vec();
+            // Stands for any that is nothing but ASCII.
+            let sample = upstream.credential(Secret::new(b"secret".to_vec()));
+            match imap.way_in("alice", &sample) {
+                Ok(mechanism) => report.login_by = Some(mechanism.to_string()),
+                Err(error) => report.error = Some(error.to_string()),
+            }
             imap.logout().await;
         }
         Err(error) => report.error = Some(error.to_string()),
@@ -206,6 +218,7 @@ async fn log_in(route: &Route, account: &Account) -> LoginReport {
         login: account.login.clone(),
         upstream: route.upstream.name.clone(),
         username: route.username.clone(),
+        login_by: None,
         capabilities: Vec::new(),
         compression: None,
         folders: Vec::new(),
@@ -225,6 +238,7 @@ async fn try_login(
 ) -> Result<(), maildrop::Error> {
     let mut imap = Imap::open(&account.connector).await?;
     imap.login(&account.username, &account.credential).await.map_err(|error| account.blame(error))?;
+    report.login_by = imap.mechanism().map(|mechanism| mechanism.to_string());
     report.capabilities = imap.capabilities().names().to_vec();
     report.compression = imap.compression().map(CompressionReport::from);
     let mut folders = Vec::new();
@@ -269,11 +283,14 @@ fn print(report: &Report, listeners: usize) {
     println!("configuration: good, {listeners} listener(s), {} upstream(s)", report.upstreams.len());
     for upstream in &report.upstreams {
         match &upstream.error {
-            None => {
-                println!("upstream {}: {} answers", upstream.name, upstream.address);
-                println!("  capabilities before login: {}", upstream.capabilities.join(" "));
-            }
+            None => println!("upstream {}: {} answers", upstream.name, upstream.address),
             Some(error) => println!("upstream {}: {} FAILED: {error}", upstream.name, upstream.address),
+        }
+        if !upstream.capabilities.is_empty() {
+            println!("  capabilities before login: {}", upstream.capabilities.join(" "));
+        }
+        if let Some(command) = &upstream.login_by {
+            println!("  a login would go by {command}");
         }
     }
     for account in &report.accounts {
@@ -295,6 +312,9 @@ fn print(report: &Report, listeners: usize) {
         return;
     }
     println!("login {} at {} as {}: good", login.login, login.upstream, login.username);
+    if let Some(command) = &login.login_by {
+        println!("  by {command}");
+    }
     println!("  capabilities: {}", login.capabilities.join(" "));
     match &login.compression {
         None => {}

@@ -11,7 +11,7 @@ use crate::auth::{Accounts, Route};
 use crate::config::Config;
 use crate::grants::Grants;
 use crate::maildrop::{self, Account, Entrusted};
-use crate::secret::{Credential, Secret};
+use crate::secret::Secret;
 use crate::upstream::Connector;
 
 /// Where a password comes from, if not from the terminal or standard input.
@@ -92,7 +92,7 @@ pub async fn account(
             })
         }
         None => {
-            let credential = Credential::Password(password.read()?);
+            let credential = connector.upstream().credential(password.read()?);
             Ok(Account { login, connector, username, credential, source: None })
         }
     }

@@ -12,7 +12,7 @@ use toml::{Spanned, Value};
 
 use super::layer::{MaildropForm, duration_or_zero, layer};
 use super::oauth::OauthForm;
-use super::{ListenerTls, PlaintextLogin};
+use super::{Authentication, ListenerTls, PlaintextLogin};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +115,8 @@ pub struct UpstreamForm {
     #[serde(default)]
     pub domains: Vec<Spanned<String>>,
     pub username: Option<Spanned<String>>,
+    #[serde(default)]
+    pub authentication: Authentication,
     pub ca_certificate: Option<PathBuf>,
     #[serde(default)]
     pub compress: bool,

@@ -26,7 +26,7 @@ pub use maildrop::{
 };
 pub use oauth::{Flow, Oauth, Redirect};
 
-use crate::secret::{Fingerprint, PasswordHash, SecretSource};
+use crate::secret::{Credential, Fingerprint, PasswordHash, Secret, SecretSource};
 
 /// Everything that popbridge was told.
 #[derive(Debug, Clone)]
@@ -182,6 +182,7 @@ pub struct Upstream {
     /// In lower case; `*` takes the rest.
     pub domains: Vec<String>,
     pub username: UsernameTemplate,
+    pub authentication: Authentication,
     pub ca_certificate: Option<PathBuf>,
     /// Whether COMPRESS=DEFLATE is used where it is offered.
     pub compress: bool,
@@ -196,6 +197,26 @@ pub struct Upstream {
     pub connections_per_account: usize,
     /// For its logins that have no [`Account`].
     pub maildrop: Arc<Maildrop>,
+}
+
+impl Upstream {
+    /// A secret for this upstream, as what it is there: a password or an access token.
+    pub fn credential(&self, secret: Secret) -> Credential {
+        match self.authentication {
+            Authentication::Password => Credential::Password(secret),
+            Authentication::OAuth2 => Credential::Token(secret),
+        }
+    }
+}
+
+/// What an upstream takes for a proof of who somebody is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authentication {
+    #[default]
+    Password,
+    /// Access tokens (RFC 6750): of the program's making, or of its password_command's.
+    OAuth2,
 }
 
 /// The upstream that has the login's domain, else the one that takes the rest. A lone upstream

@@ -241,6 +241,7 @@ fn upstream(
         security,
         domains,
         username,
+        authentication: form.authentication,
         ca_certificate: form.ca_certificate.map(|path| source.path(path)),
         compress: form.compress,
         timeout: form.timeout,

@@ -24,7 +24,7 @@ impl Account {
     /// none just now is no reason to doubt the one that was good a while ago.
     pub async fn renew(&mut self) {
         let Some(source) = &self.source else { return };
-        match source.read(&self.login).await {
+        match source.read(&self.login, self.connector.upstream()).await {
             Ok(credential) => self.credential = credential,
             Err(error) => {
                 tracing::warn!(login = %self.login, key = source.key(), %error, "a credential is not read again");
@@ -72,7 +72,7 @@ impl Entrusted {
     /// With the credential as it is now.
     pub async fn account(self) -> Result<Account, Error> {
         let Self { login, connector, username, source } = self;
-        let credential = source.read(&login).await?;
+        let credential = source.read(&login, connector.upstream()).await?;
         Ok(Account { login, connector, username, credential, source: Some(source) })
     }
 }

@@ -106,10 +106,7 @@ impl Link {
     pub fn note_beginning(&mut self, piece: &Piece, skip: usize) {
         let octets = match (piece, &mut self.imap) {
             (Piece::Quoted(octets), _) => &octets[..],
-            (Piece::Wire(range), Some(imap)) => match imap.wire() {
-                Ok(wire) => wire.octets(range),
-                Err(_) => return,
-            },
+            (Piece::Wire(range), Some(imap)) => imap.wire().octets(range),
             (Piece::Wire(_), None) => return,
         };
         self.beginning.note(octets.get(skip..).unwrap_or_default());
@@ -161,7 +158,7 @@ impl Link {
         match part {
             Part::Octets { piece, skip } => {
                 let octets = match piece {
-                    Piece::Wire(range) => self.busy()?.wire()?.octets(range),
+                    Piece::Wire(range) => self.busy()?.wire().octets(range),
                     Piece::Quoted(octets) => octets,
                 };
                 Ok(octets.get(*skip..).unwrap_or_default())

@@ -95,7 +95,7 @@ impl Link {
 
     /// Gives back the memory that the connection can do without until it is used.
     pub fn rest(&mut self) {
-        if let Some(Ok(wire)) = self.imap.as_mut().map(Imap::wire) {
+        if let Some(wire) = self.imap.as_mut().map(Imap::wire) {
             wire.rest();
         }
     }
@@ -281,7 +281,7 @@ impl Link {
     /// Whether messages were asked for in vain, or the upstream has asked for less haste, since the
     /// last time.
     pub fn take_lost(&mut self) -> bool {
-        let heard = self.imap.as_mut().and_then(|imap| imap.wire().ok()).map(|wire| wire.take_heard());
+        let heard = self.imap.as_mut().map(|imap| imap.wire().take_heard());
         std::mem::take(&mut self.lost) | heard.unwrap_or_default()
     }
 
@@ -292,8 +292,7 @@ impl Link {
         self.lost |= flight.is_expecting();
         if flight.to_come() <= DRAIN
             && let Some(imap) = &mut self.imap
-            && let Ok(deadline) = imap.wire().map(|wire| wire.deadline())
-            && let Ok(Ok(true)) = timeout(deadline, flight.drain(imap, DRAIN)).await
+            && let Ok(Ok(true)) = timeout(imap.wire().deadline(), flight.drain(imap, DRAIN)).await
         {
             return;
         }
@@ -328,7 +327,7 @@ async fn usable(imap: &mut Imap, paused: bool) -> upstream::Result<()> {
         imap.lay_down()?;
     }
     imap.wake().await?;
-    imap.wire()?.check_idle()
+    imap.wire().check_idle()
 }
 
 /// A new connection in a session's place.

@@ -1,7 +1,7 @@
 //! Where popbridge itself has an account's credential from.
 
 use super::error::Error;
-use crate::config::Means;
+use crate::config::{Means, Upstream};
 use crate::grants::{Grant, Grants};
 use crate::secret::{Credential, SecretSource};
 
@@ -29,11 +29,11 @@ impl Source {
         }
     }
 
-    /// The credential as it is now.
-    pub async fn read(&self, login: &str) -> Result<Credential, Error> {
+    /// The credential for this upstream as it is now.
+    pub async fn read(&self, login: &str, upstream: &Upstream) -> Result<Credential, Error> {
         match self {
             Self::Password(source) => match source.read().await {
-                Ok(password) => Ok(Credential::Password(password)),
+                Ok(secret) => Ok(upstream.credential(secret)),
                 Err(reason) => Err(Error::Secret { login: login.to_owned(), key: source.key(), reason }),
             },
             Self::SignIn(grant) => Ok(Credential::Token(grant.token().await?)),

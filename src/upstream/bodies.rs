@@ -101,7 +101,7 @@ impl Flight {
     /// Asks for messages, ascending by UID, in one write: a command for each group, behind those
     /// that are on their way.
     pub async fn ask(&mut self, imap: &mut Imap, groups: &[&[Request]]) -> Result<()> {
-        let wire = imap.wire()?;
+        let wire = imap.wire();
         if self.commands.is_empty() {
             wire.check_idle()?;
         }
@@ -214,7 +214,7 @@ impl Flight {
             return Ok(Some(Piece::Quoted(quoted)));
         }
         if row.in_literal {
-            let wire = imap.wire()?;
+            let wire = imap.wire();
             match wire.step().await? {
                 Step::Data { octets, left } => {
                     row.left = left;
@@ -233,7 +233,7 @@ impl Flight {
             }
         }
         if !row.confirmed {
-            return Err(imap.wire()?.fail(Error::Protocol("a message without its UID")));
+            return Err(imap.wire().fail(Error::Protocol("a message without its UID")));
         }
         let tag = self.row.take().and_then(|row| row.of).map(|of| of.tag);
         self.end_of_row(imap, tag).await?;
@@ -264,7 +264,7 @@ impl Flight {
         self.row = None;
         self.asked.clear();
         let mut left = most;
-        let wire = imap.wire()?;
+        let wire = imap.wire();
         while !self.commands.is_empty() {
             let (octets, announced) = match wire.step().await? {
                 Step::Data { octets, .. } => (octets.len(), 0),
@@ -294,7 +294,7 @@ impl Flight {
 
     async fn event(&mut self, imap: &mut Imap) -> Result<Event> {
         for _ in 0..NOISE {
-            let wire = imap.wire()?;
+            let wire = imap.wire();
             let Step::Line { text, continues: false, literal } = wire.step().await? else {
                 continue;
             };
@@ -319,7 +319,7 @@ impl Flight {
                 _ => {}
             }
         }
-        Err(imap.wire()?.fail(Error::Protocol("no end of what was not asked for")))
+        Err(imap.wire().fail(Error::Protocol("no end of what was not asked for")))
     }
 
     /// What a row says of a message that was asked for: its body in a literal behind the line or

@@ -83,7 +83,7 @@ impl Connector {
     }
 
     /// The upstream that this connects to.
-    pub fn upstream(&self) -> &Upstream {
+    pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
 

@@ -1,29 +1,33 @@
-//! Control commands through async-imap: greeting, STARTTLS, CAPABILITY, login, STORE, EXPUNGE,
-//! LOGOUT. The only file that names `async_imap`; bodies and listings use the framer directly.
+//! A connection, and its control commands through async-imap: greeting, STARTTLS, CAPABILITY, STORE,
+//! EXPUNGE, LOGOUT. The only file that names `async_imap`; all else uses the framer directly.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_imap::{Authenticator, Client, Connection, Session};
+use async_imap::Client;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::compress::Deflated;
 use super::connect::Connector;
 use super::error::{Error, Result};
 use super::guard::Guard;
-use super::login::{initial_response, login_with_literals, plain, quoted_login};
+use super::login::log_in;
+use super::mechanism::Mechanism;
 use super::response::{Capabilities, Outcome, Status};
 use super::rest::{Rest, Watched};
 use super::wire::Wire;
-use crate::secret::{Credential, Secret};
+use crate::config::{TransportSecurity, Upstream};
+use crate::secret::Credential;
 
 /// How long a polite LOGOUT may take.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection to an IMAP server.
 pub struct Imap {
-    handle: Handle,
+    client: Client<Guard>,
+    upstream: Arc<Upstream>,
     capabilities: Capabilities,
+    mechanism: Option<Mechanism>,
     compression: Option<Compression>,
     identified: bool,
     server_id: Option<String>,
@@ -49,23 +53,6 @@ enum Resync {
     Off,
 }
 
-enum Handle {
-    Client(Client<Guard>),
-    Session(Session<Guard>),
-    /// While async-imap holds the connection by value; for good if that is cancelled.
-    Away,
-}
-
-impl Handle {
-    fn connection(&mut self) -> Result<&mut Connection<Guard>> {
-        match self {
-            Self::Client(client) => Ok(&mut *client),
-            Self::Session(session) => Ok(&mut *session),
-            Self::Away => Err(Error::Desynchronised),
-        }
-    }
-}
-
 impl Imap {
     /// Connects, is greeted, changes to TLS where STARTTLS is configured, learns what is offered.
     pub async fn open(connector: &Connector) -> Result<Self> {
@@ -80,18 +67,20 @@ impl Imap {
 
     /// What takes a turn: the login does not, since servers take their time over wrong passwords.
     async fn greeted(connector: &Connector) -> Result<Self> {
-        let mut imap = Self::over(connector.connect().await?, false);
+        let mut imap = Self::over(connector, connector.connect().await?, false);
         imap.greeting().await?;
-        if connector.upstream().security == crate::config::TransportSecurity::StartTls {
+        if connector.upstream().security == TransportSecurity::StartTls {
             imap = imap.start_tls(connector).await?;
         }
         Ok(imap)
     }
 
-    fn over(wire: Wire, greeted: bool) -> Self {
+    fn over(connector: &Connector, wire: Wire, greeted: bool) -> Self {
         Self {
-            handle: Handle::Client(Client::new(Guard::new(wire, greeted))),
+            client: Client::new(Guard::new(wire, greeted)),
+            upstream: Arc::clone(connector.upstream()),
             capabilities: Capabilities::default(),
+            mechanism: None,
             compression: None,
             identified: false,
             server_id: None,
@@ -102,10 +91,9 @@ impl Imap {
     }
 
     async fn greeting(&mut self) -> Result<()> {
-        let connection = self.handle.connection()?;
-        let deadline = connection.get_mut().wire().deadline();
-        let greeted = timeout(deadline, connection.read_response()).await;
-        let guard = connection.get_mut();
+        let deadline = self.wire().deadline();
+        let greeted = timeout(deadline, self.client.read_response()).await;
+        let guard = self.client.get_mut();
         match greeted {
             Ok(Ok(Some(_))) => {}
             Ok(_) => return Err(guard.failure("the greeting")),
@@ -124,60 +112,39 @@ impl Imap {
             Err(error) if error.is_refusal() => return Err(Error::NoStartTls),
             Err(error) => return Err(error),
         }
-        let Handle::Client(client) = self.handle else {
-            return Err(Error::Desynchronised);
-        };
-        let wire = connector.upgrade(client.into_inner().into_wire()).await?;
-        Ok(Self::over(wire, true))
+        let wire = connector.upgrade(self.client.into_inner().into_wire()).await?;
+        Ok(Self::over(connector, wire, true))
     }
 
     /// Asks for the capabilities unless they came by themselves.
     async fn learn_capabilities(&mut self) -> Result<()> {
-        if let Some(capabilities) = self.handle.connection()?.get_mut().take_capabilities() {
+        if let Some(capabilities) = self.client.get_mut().take_capabilities() {
             self.capabilities = capabilities;
             return Ok(());
         }
         self.run("CAPABILITY", "CAPABILITY").await?;
-        let announced = self.handle.connection()?.get_mut().take_capabilities();
+        let announced = self.client.get_mut().take_capabilities();
         self.capabilities = announced.ok_or(Error::Protocol("no capabilities"))?;
         Ok(())
     }
 
-    /// Logs in with a password: SASL PLAIN where offered, since it carries every octet; else
-    /// LOGIN, quoted where quoting can carry both, with literals where not.
+    /// By which way [`Self::login`] would log in.
+    pub fn way_in(&self, username: &str, credential: &Credential) -> Result<Mechanism> {
+        Mechanism::choose(&self.capabilities, self.upstream.security, username, credential)
+    }
+
+    /// Logs in by the first way that both sides have ([`Mechanism::choose`]).
     pub async fn login(&mut self, username: &str, credential: &Credential) -> Result<()> {
-        let Credential::Password(password) = credential else {
-            return Err(Error::NoMechanism("no access tokens yet"));
-        };
-        let plain = self.capabilities.has("AUTH=PLAIN");
-        if !plain && self.capabilities.has("LOGINDISABLED") {
-            return Err(Error::NoMechanism(
-                "LOGIN is disabled (before TLS?) and AUTHENTICATE PLAIN is not offered",
-            ));
-        }
-        self.handle.connection()?.get_mut().take_capabilities();
-        let result = if plain && self.capabilities.has("SASL-IR") {
-            let command =
-                Zeroizing::new(format!("AUTHENTICATE PLAIN {}", *initial_response(username, password)));
-            self.run("AUTHENTICATE", &command).await
-        } else if plain {
-            self.authenticate(username, password).await
-        } else if let Some(command) = quoted_login(username, password) {
-            self.run("LOGIN", &command).await
-        } else {
-            let deadline = self.wire()?.deadline();
-            match timeout(deadline, login_with_literals(self, username, password)).await {
-                Ok(result) => result,
-                Err(_) => Err(self.wire()?.fail(Error::Timeout(deadline))),
-            }
-        };
-        match result {
-            Ok(()) => {}
-            Err(Error::Refused { status, .. }) => return Err(Error::Login(status)),
-            Err(error) => return Err(error),
-        }
+        let mechanism = self.way_in(username, credential)?;
+        let Self { client, upstream, capabilities, .. } = self;
+        let wire = client.get_mut().wire();
+        let offered = log_in(wire, upstream, capabilities, mechanism, username, credential).await?;
+        self.mechanism = Some(mechanism);
         // What is offered after login differs on Gmail, Microsoft 365 and others.
-        self.learn_capabilities().await?;
+        match offered {
+            Some(offered) => self.capabilities = offered,
+            None => self.learn_capabilities().await?,
+        }
         self.compress().await
     }
 
@@ -191,7 +158,7 @@ impl Imap {
         } else {
             match self.run("COMPRESS", "COMPRESS DEFLATE").await {
                 Ok(()) => {
-                    self.wire()?.wrap(Deflated::over);
+                    self.wire().wrap(Deflated::over);
                     Compression::Active
                 }
                 Err(Error::Refused { status, .. }) => Compression::Refused(status),
@@ -208,27 +175,9 @@ impl Imap {
         self.compression.as_ref()
     }
 
-    /// AUTHENTICATE PLAIN to a server that wants to be asked first (no SASL-IR).
-    async fn authenticate(&mut self, username: &str, password: &Secret) -> Result<()> {
-        self.wire()?.check_idle()?;
-        let Handle::Client(mut client) = std::mem::replace(&mut self.handle, Handle::Away) else {
-            return Err(Error::Desynchronised);
-        };
-        let wire = client.get_mut().wire();
-        wire.begin();
-        let deadline = wire.deadline();
-        let plain = Plain(plain(username, password));
-        match timeout(deadline, client.authenticate("PLAIN", plain)).await {
-            Ok(Ok(session)) => {
-                self.handle = Handle::Session(session);
-                Ok(())
-            }
-            Ok(Err((_, client))) => {
-                self.handle = Handle::Client(client);
-                Err(self.handle.connection()?.get_mut().failure("AUTHENTICATE"))
-            }
-            Err(_) => Err(Error::Timeout(deadline)),
-        }
+    /// Which way the login went; none before it.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.mechanism
     }
 
     /// What the server offers now.
@@ -274,8 +223,8 @@ impl Imap {
     }
 
     /// The framer, for listings and bodies.
-    pub fn wire(&mut self) -> Result<&mut Wire> {
-        Ok(self.handle.connection()?.get_mut().wire())
+    pub fn wire(&mut self) -> &mut Wire {
+        self.client.get_mut().wire()
     }
 
     /// `UID STORE set flags`
@@ -299,28 +248,16 @@ impl Imap {
     }
 
     async fn run(&mut self, name: &'static str, command: &str) -> Result<()> {
-        let connection = self.handle.connection()?;
-        let wire = connection.get_mut().wire();
+        let wire = self.client.get_mut().wire();
         wire.check_idle()?;
         wire.begin();
         let deadline = wire.deadline();
-        let result = timeout(deadline, connection.run_command_and_check_ok(command, None)).await;
-        let guard = connection.get_mut();
+        let result = timeout(deadline, self.client.run_command_and_check_ok(command, None)).await;
+        let guard = self.client.get_mut();
         match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(guard.failure(name)),
             Err(_) => Err(guard.wire().fail(Error::Timeout(deadline))),
         }
-    }
-}
-
-/// Hands PLAIN's one message to async-imap.
-struct Plain(Zeroizing<Vec<u8>>);
-
-impl Authenticator for Plain {
-    type Response = Zeroizing<Vec<u8>>;
-
-    fn process(&mut self, _challenge: &[u8]) -> Self::Response {
-        self.0.clone()
     }
 }

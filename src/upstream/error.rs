@@ -36,8 +36,8 @@ pub enum Error {
     /// The upstream refused the credentials or could not check them.
     #[error("login refused: {0}")]
     Login(Status),
-    /// The upstream takes no password here: no mechanism of ours, or no TLS.
-    #[error("the upstream offers no way to log in with a password: {0}")]
+    /// The upstream takes no such credential here: no mechanism of ours, or no TLS.
+    #[error("the upstream offers no way to log in: {0}")]
     NoMechanism(&'static str),
     /// STARTTLS is configured, the upstream does not offer or do it.
     #[error("the upstream does not offer STARTTLS")]

@@ -42,7 +42,7 @@ impl<'a> Exchange<'a> {
         wanted: u64,
         keep: usize,
     ) -> Result<Self> {
-        Self::over(imap.wire()?, name, command, wanted, keep).await
+        Self::over(imap.wire(), name, command, wanted, keep).await
     }
 
     async fn over(

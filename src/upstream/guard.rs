@@ -1,7 +1,7 @@
 //! What async-imap is given instead of the socket.
 //!
-//! It sees the greeting, `+` and tagged ends, one at a time and worded here, never the server's
-//! own text: what it would choke on, allocate for, or print cannot reach it. Everything that
+//! It sees the greeting and tagged ends, one at a time and worded here, never the server's own
+//! text: what it would choke on, allocate for, or print cannot reach it. Everything that
 //! matters is read here, by the framer's lines, and recorded.
 
 use std::fmt;
@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::{Error, Result};
 use super::response::{Capabilities, Code, Outcome, Response, Status};
@@ -21,8 +20,8 @@ pub struct Guard {
     wire: Wire,
     shown: Vec<u8>,
     /// A command on its way out: async-imap writes the tag, the rest and the line end apart, and
-    /// each would be a packet of its own. It may hold a password.
-    output: Zeroizing<Vec<u8>>,
+    /// each would be a packet of its own.
+    output: Vec<u8>,
     greeted: bool,
     capabilities: Option<Capabilities>,
     last: Option<Status>,
@@ -36,7 +35,7 @@ impl Guard {
         Self {
             wire,
             shown: Vec::new(),
-            output: Zeroizing::default(),
+            output: Vec::new(),
             greeted,
             capabilities: None,
             last: None,
@@ -113,14 +112,8 @@ impl Guard {
                 }
                 Response::Untagged(status) => self.untagged(status),
                 Response::Capability(capabilities) => self.capabilities = Some(capabilities),
-                Response::Continue(text) => {
-                    let base64 = |octet: &u8| octet.is_ascii_alphanumeric() || b"+/=".contains(octet);
-                    let text = if text.iter().all(base64) { text } else { &[] };
-                    self.shown.extend_from_slice(b"+ ");
-                    self.shown.extend_from_slice(text);
-                    self.shown.extend_from_slice(b"\r\n");
-                }
-                Response::Exists(_)
+                Response::Continue(_)
+                | Response::Exists(_)
                 | Response::Expunge
                 | Response::Vanished { .. }
                 | Response::Fetch(_)
@@ -194,17 +187,14 @@ impl AsyncWrite for Guard {
 }
 
 impl Guard {
-    /// Sends what was written. What the socket has taken is forgotten.
+    /// Sends what was written.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
             let sent = ready!(self.wire.poll_write(cx, &self.output))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let left = self.output.len() - sent;
-            self.output.copy_within(sent.., 0);
-            self.output[left..].zeroize();
-            self.output.truncate(left);
+            self.output.drain(..sent);
         }
         self.wire.poll_flush(cx)
     }

@@ -171,7 +171,7 @@ async fn fetched(imap: &mut Imap, view: &mut View) -> Result<Option<Vec<Range>>>
 
 async fn rows(imap: &mut Imap, view: &mut View, fetch: &str) -> Result<Vec<Row>> {
     view.begin_rows();
-    let wire = imap.wire()?;
+    let wire = imap.wire();
     wire.check_idle()?;
     let tag = wire.send(&[fetch]).await?;
     view.read(wire, tag, "FETCH").await?;

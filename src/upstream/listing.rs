@@ -114,7 +114,7 @@ pub async fn scan(
 async fn list(imap: &mut Imap, all: &str, view: &mut View, attempts: usize) -> Result<Vec<Row>> {
     for _ in 0..attempts {
         view.begin_rows();
-        let wire = imap.wire()?;
+        let wire = imap.wire();
         wire.check_idle()?;
         let tag = wire.send(&[all]).await?;
         view.read(wire, tag, "FETCH").await?;
@@ -148,16 +148,16 @@ async fn flight(
     let select = format!("{verb} {}{}", folder.quoted(), parameter.unwrap_or_default());
     let identification = imap.identification();
     let idle = imap.leave_rest()?;
-    let wire = imap.wire()?;
+    let wire = imap.wire();
     let commands: Vec<&str> =
         identification.as_deref().into_iter().chain(enable).chain([select.as_str()]).chain(then).collect();
     let mut tag = wire.send_behind(if idle.is_some() { DONE } else { "" }, &commands).await?;
     if let Some(idle) = idle {
         imap.awake(idle).await?;
         // Or the rest of the flight was lost on a server that reads no further than DONE.
-        imap.wire()?.hurry(ALIVE_WITHIN);
+        imap.wire().hurry(ALIVE_WITHIN);
     }
-    let wire = imap.wire()?;
+    let wire = imap.wire();
     if identification.is_some() {
         // Who we are is a courtesy: a server that refuses it serves all the same.
         match view.read(wire, tag, "ID").await {

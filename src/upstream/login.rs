@@ -1,26 +1,75 @@
-//! How a user name and a password are written in a login, so that any octets of them arrive.
+//! A login through the framer: async-imap would print it at TRACE. Names and passwords are written so
+//! that any octets of them arrive.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::control::Imap;
 use super::error::{Error, Result};
-use super::response::{Outcome, Response, Status};
+use super::mechanism::Mechanism;
+use super::response::{Capabilities, Code, Outcome, Response, Status};
+use super::sasl;
 use super::wire::{Step, Wire};
-use crate::secret::Secret;
+use crate::config::Upstream;
+use crate::secret::{Credential, Secret};
 
-/// The message of SASL PLAIN (RFC 4616 §2), without an authorisation identity.
-pub fn plain(username: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new([b"\0", username.as_bytes(), b"\0", password.expose()].concat())
+/// Logs in by this mechanism and gives what the server says, in the same breath, that it offers now.
+///
+/// [`Error::Login`] where the server says NO or BAD.
+pub async fn log_in(
+    wire: &mut Wire,
+    upstream: &Upstream,
+    capabilities: &Capabilities,
+    mechanism: Mechanism,
+    username: &str,
+    credential: &Credential,
+) -> Result<Option<Capabilities>> {
+    let deadline = wire.deadline();
+    let login = async {
+        match mechanism {
+            Mechanism::LoginCommand => login(wire, capabilities, username, credential.secret()).await,
+            _ => {
+                let client = sasl::Client::new(mechanism, upstream, username, credential)?;
+                sasl::authenticate(wire, mechanism, client, capabilities.has("SASL-IR")).await
+            }
+        }
+    };
+    // All of it: a server could go on without an end otherwise.
+    match timeout(deadline, login).await {
+        Ok(result) => result,
+        Err(_) => Err(wire.fail(Error::Timeout(deadline))),
+    }
 }
 
-pub fn initial_response(username: &str, password: &Secret) -> Zeroizing<String> {
-    Zeroizing::new(STANDARD.encode(&*plain(username, password)))
+/// The LOGIN command: quoted where quoting can carry both, with literals where not.
+async fn login(
+    wire: &mut Wire,
+    capabilities: &Capabilities,
+    username: &str,
+    password: &Secret,
+) -> Result<Option<Capabilities>> {
+    let mut dialogue = match quoted_login(username, password) {
+        Some(command) => Dialogue::begin(wire, &command).await?,
+        None => {
+            let at_once = capabilities.has("LITERAL+") || capabilities.has("LITERAL-");
+            match literals(wire, at_once, username, password).await? {
+                (dialogue, None) => dialogue,
+                (_, Some(status)) => return Err(Error::Login(status)),
+            }
+        }
+    };
+    loop {
+        if let Heard::End(status) = dialogue.hear().await? {
+            return if status.outcome == Outcome::Ok {
+                Ok(dialogue.offered)
+            } else {
+                Err(Error::Login(status))
+            };
+        }
+    }
 }
 
 /// LOGIN with quoted strings (RFC 3501 §4.3): only for what they can carry.
-pub fn quoted_login(username: &str, password: &Secret) -> Option<Zeroizing<String>> {
+fn quoted_login(username: &str, password: &Secret) -> Option<Zeroizing<String>> {
     let quote = |octets: &[u8]| {
         let text = std::str::from_utf8(octets).ok()?;
         let plain = text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
@@ -32,53 +81,88 @@ pub fn quoted_login(username: &str, password: &Secret) -> Option<Zeroizing<Strin
 }
 
 /// LOGIN with both arguments as literals (RFC 3501 §4.3), without waiting where LITERAL+ or
-/// LITERAL- allows (RFC 7888). async-imap sends a command only whole, so this is the framer's.
-pub async fn login_with_literals(imap: &mut Imap, username: &str, password: &Secret) -> Result<()> {
-    let capabilities = imap.capabilities();
-    let at_once = capabilities.has("LITERAL+") || capabilities.has("LITERAL-");
-    let wire = imap.wire()?;
-    wire.check_idle()?;
+/// LITERAL- allows (RFC 7888). A server may answer before it has both.
+async fn literals<'a>(
+    wire: &'a mut Wire,
+    at_once: bool,
+    username: &str,
+    password: &Secret,
+) -> Result<(Dialogue<'a>, Option<Status>)> {
     let plus = if at_once { "+" } else { "" };
     let announce = |length: usize| format!("{{{length}{plus}}}");
-    wire.send(&[&format!("LOGIN {}", announce(username.len()))]).await?;
-    let then = format!(" {}\r\n", announce(password.expose().len()));
-    for octets in [[username.as_bytes(), then.as_bytes()], [password.expose(), b"\r\n"]] {
-        if !at_once && let Some(status) = answer(wire).await? {
-            return Err(refused("LOGIN", status));
+    let mut dialogue = Dialogue::begin(wire, &format!("LOGIN {}", announce(username.len()))).await?;
+    let then = format!(" {}", announce(password.expose().len()));
+    for octets in [[username.as_bytes(), then.as_bytes()].concat(), password.expose().to_vec()] {
+        let octets = Zeroizing::new(octets);
+        if !at_once && let Heard::End(status) = dialogue.hear().await? {
+            return Ok((dialogue, Some(status)));
         }
-        wire.send_raw(&Zeroizing::new(octets.concat())).await?;
+        dialogue.say(&octets).await?;
     }
-    loop {
-        match answer(wire).await? {
-            Some(status) if status.outcome == Outcome::Ok => return Ok(()),
-            Some(status) => return Err(refused("LOGIN", status)),
-            None => {}
-        }
-    }
+    Ok((dialogue, None))
 }
 
-fn refused(command: &'static str, status: Status) -> Error {
-    Error::Refused { command, status }
+/// One command that goes on in turns. Dropped before its end, it leaves the connection of no more
+/// use.
+pub struct Dialogue<'a> {
+    wire: &'a mut Wire,
+    tag: u32,
+    /// The capabilities that came meanwhile.
+    pub offered: Option<Capabilities>,
 }
 
-/// The next tagged status, or `None` for a continuation request.
-async fn answer(wire: &mut Wire) -> Result<Option<Status>> {
-    loop {
-        let Step::Line { text, .. } = wire.step().await? else {
-            continue;
-        };
-        match Response::parse(wire.octets(&text)) {
-            Response::Continue(_) => return Ok(None),
-            Response::Tagged { tag, status } => {
-                let tag = tag.to_vec();
-                wire.finished(&tag, &status);
-                return Ok(Some(status));
+/// What the server said.
+pub enum Heard {
+    /// `+ …`
+    Challenge(Vec<u8>),
+    /// The tagged end.
+    End(Status),
+}
+
+impl<'a> Dialogue<'a> {
+    /// Sends the command.
+    pub async fn begin(wire: &'a mut Wire, command: &str) -> Result<Self> {
+        wire.check_idle()?;
+        let tag = wire.send(&[command]).await?;
+        Ok(Self { wire, tag, offered: None })
+    }
+
+    /// Sends one more line.
+    pub async fn say(&mut self, text: &[u8]) -> Result<()> {
+        self.wire.send_raw(&Zeroizing::new([text, b"\r\n"].concat())).await
+    }
+
+    /// Waits for the next challenge or the end.
+    pub async fn hear(&mut self) -> Result<Heard> {
+        loop {
+            // A response with a literal, and what follows it, is nothing that was asked for.
+            let Step::Line { text, continues: false, literal: None } = self.wire.step().await? else {
+                continue;
+            };
+            match Response::parse(self.wire.octets(&text)) {
+                Response::Continue(text) => return Ok(Heard::Challenge(text.to_vec())),
+                Response::Tagged { tag, status } => {
+                    let tag = tag.to_vec();
+                    if self.wire.finished(&tag, &status) != Some(self.tag) {
+                        return Err(self.fail("an unknown tag"));
+                    }
+                    if let Some(Code::Capability(offered)) = &status.code {
+                        self.offered = Some(offered.clone());
+                    }
+                    return Ok(Heard::End(status));
+                }
+                Response::Untagged(status) if status.outcome == Outcome::Bye => {
+                    return Err(self.wire.fail(Error::Bye(status)));
+                }
+                Response::Capability(offered) => self.offered = Some(offered),
+                _ => {}
             }
-            Response::Untagged(status) if status.outcome == Outcome::Bye => {
-                return Err(wire.fail(Error::Bye(status)));
-            }
-            _ => {}
         }
+    }
+
+    /// The connection is of no more use, for this reason.
+    pub fn fail(&mut self, reason: &'static str) -> Error {
+        self.wire.fail(Error::Protocol(reason))
     }
 }
 

@@ -57,7 +57,7 @@ fn sets(uids: &[Uid]) -> Vec<String> {
 }
 
 async fn fetch_after_noop(imap: &mut Imap, sets: &[String], view: &mut View) -> Result<()> {
-    let wire = imap.wire()?;
+    let wire = imap.wire();
     let items = view.want.items();
     let fetches: Vec<String> = sets.iter().map(|set| format!("UID FETCH {set} {items}")).collect();
     // NOOP is for servers that tell of removals nowhere else.

@@ -3,8 +3,10 @@
 //! `wire` owns the socket; `guard` is what async-imap sees of it; `control` is the only file
 //! that names async-imap; `listing` and `bodies` speak through the framer directly, the other
 //! commands with answers that matter through `exchange`. `pool` keeps connections between sessions,
-//! `rest` says how they wait, `pace` how fast each account may go.
+//! `rest` says how they wait, `pace` how fast each account may go. `mechanism` chooses how to log in,
+//! `login` and `sasl` do it.
 
+mod bearer;
 mod bodies;
 mod buffer;
 mod compress;
@@ -22,6 +24,7 @@ mod lines;
 mod listing;
 mod login;
 mod look;
+mod mechanism;
 mod pace;
 mod pool;
 mod quirks;
@@ -29,6 +32,8 @@ mod ranges;
 mod response;
 mod rest;
 mod rows;
+mod sasl;
+mod scram;
 mod seats;
 mod section;
 mod throttle;
@@ -45,6 +50,7 @@ pub use headers::{HeaderRow, MAX_HEADER, ObjectId, fetch_headers, fetch_object_i
 pub use known::Known;
 pub use listing::{Access, Mailbox, Scanned, Told, scan, select};
 pub use look::{deleted_uids, live_uids};
+pub use mechanism::Mechanism;
 pub use pace::jittered;
 pub use pool::{Admission, Pool, Slot};
 pub use quirks::{REST, auto_expunges, expunge_archives, uid_sets};

@@ -170,7 +170,7 @@ impl Pool {
             pace.heard(owner, throttle);
         }
         let mut imap = opened?;
-        imap.wire()?.pacer = Pacer::new(pace, owner);
+        imap.wire().pacer = Pacer::new(pace, owner);
         match imap.login(&owner.1, credential).await {
             Ok(()) => Ok(imap),
             Err(error) => {

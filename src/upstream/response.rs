@@ -91,7 +91,7 @@ impl Status {
 }
 
 /// Words of a server that are kept for logs and replies.
-const MAX_TEXT: usize = 200;
+pub const MAX_TEXT: usize = 200;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,7 +104,8 @@ impl fmt::Display for Status {
 pub struct Capabilities(Vec<String>);
 
 impl Capabilities {
-    fn parse(text: &[u8]) -> Self {
+    /// Of the names behind `CAPABILITY`.
+    pub fn parse(text: &[u8]) -> Self {
         let names = text.split(|&octet| octet == b' ').filter(|name| !name.is_empty());
         Self(names.take(256).map(|name| readable(name, 64).to_ascii_uppercase()).collect())
     }

@@ -60,7 +60,7 @@ impl Imap {
         if matches!(self.rest, Rest::Idle(_)) {
             return Ok(());
         }
-        let wire = self.wire()?;
+        let wire = self.wire();
         wire.check_idle()?;
         wire.rest();
         self.rest = Rest::Silent;
@@ -78,7 +78,7 @@ impl Imap {
         // Who wants the connection meanwhile waits for this.
         match timeout(ALIVE_WITHIN, self.sign_of_life()).await {
             Ok(result) => result,
-            Err(_) => Err(self.wire()?.fail(Error::Timeout(ALIVE_WITHIN))),
+            Err(_) => Err(self.wire().fail(Error::Timeout(ALIVE_WITHIN))),
         }
     }
 
@@ -93,7 +93,7 @@ impl Imap {
         if !offered {
             return Ok(());
         }
-        let wire = self.wire()?;
+        let wire = self.wire();
         let tag = wire.send(&["IDLE"]).await?;
         loop {
             let Step::Line { text, continues: false, .. } = wire.step().await? else { continue };
@@ -123,7 +123,7 @@ impl Imap {
     /// is lost. May be dropped at any time.
     pub async fn listen(&mut self) -> Result<()> {
         let rest = self.rest;
-        let wire = self.wire()?;
+        let wire = self.wire();
         let Step::Line { text, continues: false, .. } = poll_fn(|cx| wire.poll_step(cx)).await? else {
             return Ok(());
         };
@@ -166,7 +166,7 @@ impl Imap {
     async fn take_up(&mut self) -> Result<bool> {
         if let Rest::Silent = self.rest {
             self.leave_rest()?;
-            let tag = self.wire()?.send(&["NOOP"]).await?;
+            let tag = self.wire().send(&["NOOP"]).await?;
             return self.awake(tag).await;
         }
         self.leave_idle().await
@@ -174,14 +174,14 @@ impl Imap {
 
     async fn leave_idle(&mut self) -> Result<bool> {
         let Some(idle) = self.leave_rest()? else { return Ok(false) };
-        self.wire()?.send_raw(DONE.as_bytes()).await?;
+        self.wire().send_raw(DONE.as_bytes()).await?;
         self.awake(idle).await
     }
 
     /// Reads up to the end of the IDLE, or of the NOOP, that has this tag. Tells whether messages
     /// came or went.
     pub async fn awake(&mut self, tag: u32) -> Result<bool> {
-        let wire = self.wire()?;
+        let wire = self.wire();
         let within = ALIVE_WITHIN.min(wire.deadline());
         let mut view = View::default();
         match timeout(within, view.read(wire, tag, "IDLE")).await {
@@ -199,7 +199,7 @@ impl Imap {
     pub fn leave_rest(&mut self) -> Result<Option<u32>> {
         let rest = std::mem::take(&mut self.rest);
         self.watched = None;
-        let wire = self.wire()?;
+        let wire = self.wire();
         match rest {
             Rest::None => {
                 wire.check_idle()?;

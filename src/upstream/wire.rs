@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::buffer::{Buffer, MAX_LINE};
 use super::error::{Error, Result};
@@ -117,9 +118,13 @@ impl Wire {
     pub async fn send_behind(&mut self, before: &str, commands: &[&str]) -> Result<u32> {
         self.check()?;
         let first = self.next_tag;
-        let mut text = String::from(before);
+        // It may hold a password: large enough from the start, since growing would leave copies.
+        let room = commands.iter().map(|command| command.len() + "P4294967295 \r\n".len()).sum::<usize>();
+        let mut text = Zeroizing::new(String::with_capacity(before.len() + room));
+        text.push_str(before);
         for command in commands {
-            text.push_str(&format!("P{} {command}\r\n", self.next_tag));
+            let tag = self.next_tag.to_string();
+            text.extend(["P", &tag, " ", command, "\r\n"]);
             self.next_tag = self.next_tag.wrapping_add(1);
         }
         self.in_flight += u32::try_from(commands.len()).unwrap_or(u32::MAX);

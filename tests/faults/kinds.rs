@@ -180,7 +180,7 @@ const HOSTILE: &[&[u8]] = &[
     b"* OK [ALERT]\xc3\xa9\r\n* 1 FETCH (INTERNALDATE NIL)\r\n",
     b"* BYE too busy\r\n",
     b"\0\0\0\0\r\n\r\n+\r\n* \r\n*\r\n",
-    b"A0001 OK done\r\nA0002 OK done\r\nP0 OK done\r\nP1 OK done\r\nP2 OK done\r\n",
+    b"A0001 OK done\r\nA0002 OK done\r\nP0 OK done\r\nP1 OK done\r\nP2 OK done\r\nP3 OK done\r\n",
 ];
 
 /// Octets without a pattern, the same in each run (xorshift).

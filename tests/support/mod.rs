@@ -18,6 +18,7 @@ pub mod certs;
 pub mod dovecot;
 pub mod fetchmail;
 pub mod imap;
+pub mod jwt;
 pub mod local;
 pub mod mail;
 pub mod oauth;

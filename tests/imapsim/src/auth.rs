@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::command::Command;
 use crate::connection::{Connection, Reply, bad, no, ok};
+use crate::fault::Place;
 use crate::persona::WhenFull;
+use crate::scram::ClientFirst;
 use crate::tls::Tls;
 use crate::wire::Io;
 
@@ -113,7 +115,8 @@ impl Connection {
         if self.offers("LOGINDISABLED") {
             return no("[PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure connections.");
         }
-        self.admit(&user, &password).await
+        let fits = self.shared.lock().password_fits(&user, &password);
+        self.admit(&user, fits).await
     }
 
     pub(crate) async fn authenticate(&mut self, command: &Command) -> io::Result<Reply> {
@@ -122,56 +125,83 @@ impl Connection {
             return bad("Error in IMAP command AUTHENTICATE: Missing mechanism.");
         };
         let initial = args.text();
-        if self.offers("LOGINDISABLED") {
-            return no("[PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure connections.");
-        }
         if !self.offers(&format!("AUTH={mechanism}")) {
-            return no("[ALERT] Unsupported authentication mechanism.");
+            return no(if self.offers("LOGINDISABLED") {
+                "[PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure connections."
+            } else {
+                "[ALERT] Unsupported authentication mechanism."
+            });
         }
         if initial.is_some() && !self.offers("SASL-IR") {
             return bad("Error in IMAP command AUTHENTICATE: Too many arguments.");
         }
-        let first = match initial.as_deref() {
-            // RFC 4959 §3: `=` is an empty response.
-            Some("=") => Some(Vec::new()),
-            Some(text) => STANDARD.decode(text).ok(),
-            None if mechanism == "LOGIN" => self.ask("VXNlcm5hbWU6").await?,
-            None => self.ask("").await?,
-        };
-        let Some(first) = first else {
-            return bad("Authentication aborted.");
-        };
-        let pair = match mechanism.as_str() {
-            "LOGIN" => {
-                let Some(password) = self.ask("UGFzc3dvcmQ6").await? else {
-                    return bad("Authentication aborted.");
-                };
-                Some((first, password))
-            }
-            "PLAIN" => plain(&first),
-            _ => bearer(&mechanism, &first),
-        };
-        let Some((user, password)) = pair else {
-            return bad("Invalid base64 or SASL response.");
-        };
-        let Ok(user) = String::from_utf8(user) else {
-            return bad("Invalid user name.");
-        };
-        let token = matches!(mechanism.as_str(), "XOAUTH2" | "OAUTHBEARER");
-        if token && !self.shared.lock().password_fits(&user, &password) {
-            // {"status":"400","schemes":"Bearer"}; the client answers with an empty line first.
-            self.ask("eyJzdGF0dXMiOiI0MDAiLCJzY2hlbWVzIjoiQmVhcmVyIn0=").await?;
+        match self.exchange(&mechanism, initial).await {
+            Ok((user, fits)) => self.admit(&user, fits).await,
+            Err(Stop::Reply(reply)) => Ok(reply),
+            Err(Stop::Io(error)) => Err(error),
         }
-        self.admit(&user, &password).await
     }
 
-    async fn admit(&mut self, user: &str, password: &[u8]) -> io::Result<Reply> {
+    /// Who wants to log in, and whether it is them.
+    async fn exchange(&mut self, mechanism: &str, initial: Option<String>) -> Result<(String, bool), Stop> {
+        let mut challenges = 0;
+        let first = match initial.as_deref() {
+            // RFC 4959 §3: `=` is an empty response.
+            Some("=") => Vec::new(),
+            Some(text) => STANDARD.decode(text).map_err(|_| aborted())?,
+            None if mechanism == "LOGIN" => self.ask(&mut challenges, b"Username:").await?,
+            None => self.ask(&mut challenges, b"").await?,
+        };
+        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).map_err(|_| aborted());
+        match mechanism {
+            "LOGIN" => {
+                let password = self.ask(&mut challenges, b"Password:").await?;
+                let user = text(&first)?;
+                let fits = self.shared.lock().password_fits(&user, &password);
+                Ok((user, fits))
+            }
+            "PLAIN" => {
+                let (user, password) = plain(&first).ok_or_else(aborted)?;
+                let user = text(&user)?;
+                let fits = self.shared.lock().password_fits(&user, &password);
+                Ok((user, fits))
+            }
+            "SCRAM-SHA-256" => {
+                let first = ClientFirst::parse(&first).ok_or_else(aborted)?;
+                let password = self.shared.lock().password_of(&first.user);
+                let last = self.ask(&mut challenges, first.challenge().as_bytes()).await?;
+                let Some(mut signature) = first.verify(&password, &last) else {
+                    return Ok((first.user, false));
+                };
+                signature[0] ^= u8::from(self.plan.wrong_signature);
+                let proof = format!("v={}", STANDARD.encode(signature));
+                match self.ask(&mut challenges, proof.as_bytes()).await?.as_slice() {
+                    b"" => Ok((first.user, true)),
+                    _ => Err(aborted()),
+                }
+            }
+            _ => {
+                let (user, token) = bearer(mechanism, &first).ok_or_else(aborted)?;
+                let user = text(&user)?;
+                let fits = self.shared.lock().token_fits(&user, &token);
+                if let (false, Some(error)) = (fits, self.traits.token_error) {
+                    let farewell: &[u8] = if mechanism == "OAUTHBEARER" { b"\x01" } else { b"" };
+                    if self.ask(&mut challenges, error.as_bytes()).await? != farewell {
+                        return Err(aborted());
+                    }
+                }
+                Ok((user, fits))
+            }
+        }
+    }
+
+    async fn admit(&mut self, user: &str, fits: bool) -> io::Result<Reply> {
         if self.traits.loses_pipelined_login {
             self.wire.discard_input(Duration::from_millis(5)).await;
         }
         {
             let mut state = self.shared.lock();
-            if !state.password_fits(user, password) {
+            if !fits {
                 return no(self.traits.login_failed);
             }
             if let (WhenFull::Refuse(text), true) =
@@ -186,15 +216,36 @@ impl Connection {
         ok(format!("{}Logged in", self.capability_code()))
     }
 
-    /// A challenge and the response to it; `None` where it is `*` or no base64.
-    async fn ask(&mut self, challenge: &str) -> io::Result<Option<Vec<u8>>> {
-        self.wire.push_line(format!("+ {challenge}"));
+    /// The next challenge and the response to it.
+    async fn ask(&mut self, count: &mut u32, challenge: &[u8]) -> Result<Vec<u8>, Stop> {
+        *count += 1;
+        if let Some(fault) = self.shared.plan(Place::Challenge(*count)).replacement {
+            return Err(Stop::Reply(Reply::Fault(fault)));
+        }
+        self.wire.push_line(format!("+ {}", STANDARD.encode(challenge)));
         let line = self.wire.line().await?;
         if line.len() > RESPONSE_CAP {
-            return Ok(None);
+            return Err(aborted());
         }
-        Ok(STANDARD.decode(line).ok())
+        STANDARD.decode(line).map_err(|_| aborted())
     }
+}
+
+/// What ends an exchange early.
+enum Stop {
+    Io(io::Error),
+    Reply(Reply),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// To `*`, and to what makes no sense.
+fn aborted() -> Stop {
+    Stop::Reply(Reply::Bad("Authentication aborted.".to_owned()))
 }
 
 /// RFC 4616: authzid NUL authcid NUL password.
@@ -204,7 +255,7 @@ fn plain(response: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     parts.next().is_none().then(|| (user.to_vec(), password.to_vec()))
 }
 
-/// XOAUTH2 and OAUTHBEARER: the token counts as the password.
+/// XOAUTH2 and OAUTHBEARER: the user name and the access token.
 fn bearer(mechanism: &str, response: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut user = None;
     let mut token = None;

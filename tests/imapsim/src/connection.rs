@@ -279,6 +279,7 @@ impl Connection {
         match command.name.as_str() {
             "CAPABILITY" => Place::Capability,
             "STARTTLS" => Place::StartTls,
+            // The challenges are places of their own.
             "LOGIN" | "AUTHENTICATE" => Place::Login,
             "SELECT" | "EXAMINE" => Place::Select,
             "FETCH" => {

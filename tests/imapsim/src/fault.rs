@@ -14,6 +14,9 @@ pub enum Place {
     StartTls,
     /// LOGIN and AUTHENTICATE.
     Login,
+    /// The nth challenge of an AUTHENTICATE, counted from 1; only faults that replace the answer
+    /// strike here.
+    Challenge(u32),
     /// COMPRESS.
     Compress,
     /// SELECT and EXAMINE.
@@ -109,6 +112,8 @@ pub enum Fault {
     VanishedLong(usize),
     /// SELECT tells a HIGHESTMODSEQ that is off by this.
     WrongModSeq(i64),
+    /// SCRAM's server signature is not the password's.
+    WrongSignature,
     /// SELECT tells NOMODSEQ in place of HIGHESTMODSEQ.
     NoModSeq,
 }
@@ -211,6 +216,7 @@ pub(crate) struct Plan {
     pub long_vanished: Option<usize>,
     pub modseq_offset: i64,
     pub no_modseq: bool,
+    pub wrong_signature: bool,
 }
 
 impl From<Vec<Fault>> for Plan {
@@ -235,6 +241,7 @@ impl From<Vec<Fault>> for Plan {
                 Fault::VanishedLong(octets) => plan.long_vanished = Some(octets),
                 Fault::WrongModSeq(offset) => plan.modseq_offset = offset,
                 Fault::NoModSeq => plan.no_modseq = true,
+                Fault::WrongSignature => plan.wrong_signature = true,
                 other => plan.replacement = Some(other),
             }
         }

@@ -33,6 +33,7 @@ mod items;
 mod mailbox;
 mod persona;
 mod resync;
+mod scram;
 mod search;
 mod section;
 mod select;
@@ -228,6 +229,12 @@ impl Server {
     /// Changes a password, or adds an account.
     pub fn set_password(&self, user: &str, password: impl AsRef<[u8]>) {
         self.shared().lock().account(user).password = Some(password.as_ref().to_vec());
+    }
+
+    /// From now on this and no other is the account's access token, for XOAUTH2 and OAUTHBEARER. Without
+    /// one the password serves.
+    pub fn set_token(&self, user: &str, token: impl AsRef<[u8]>) {
+        self.shared().lock().account(user).token = Some(token.as_ref().to_vec());
     }
 
     /// The fault strikes once, the next time the place is reached.

@@ -114,6 +114,8 @@ pub struct Traits {
     pub capability_codes: bool,
     /// What follows the tagged NO of a wrong password.
     pub login_failed: &'static str,
+    /// The challenge before the NO about an access token (RFC 7628 §3.2.2), if there is one.
+    pub token_error: Option<&'static str>,
     /// Commands sent behind LOGIN before its answer are lost: Courier.
     pub loses_pipelined_login: bool,
     /// SELECT tells UIDNEXT.
@@ -178,8 +180,8 @@ impl Traits {
         let name = name.to_ascii_uppercase();
         if let Some(mechanism) = name.strip_prefix("AUTH=") {
             self.mechanisms.retain(|known| *known != mechanism);
-            let known =
-                ["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"].into_iter().find(|known| *known == mechanism);
+            let known = ["PLAIN", "LOGIN", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER"];
+            let known = known.into_iter().find(|known| *known == mechanism);
             self.mechanisms.extend(known.filter(|_| on));
         } else if on {
             if matches!(name.as_str(), "SASL-IR" | "LITERAL+" | "ID" | "LOGINDISABLED") {

@@ -66,6 +66,8 @@ impl Drop for Opening {
 pub(crate) struct Account {
     /// Without one the account exists but only `any_user` opens it.
     pub password: Option<Vec<u8>>,
+    /// Without one the password serves as an access token, too.
+    pub token: Option<Vec<u8>>,
     pub mailboxes: BTreeMap<String, Mailbox>,
 }
 
@@ -193,6 +195,19 @@ impl State {
     pub(crate) fn password_fits(&self, user: &str, password: &[u8]) -> bool {
         let own = self.users.get(user).and_then(|account| account.password.as_deref());
         own == Some(password) || self.any_user.as_deref() == Some(password)
+    }
+
+    pub(crate) fn token_fits(&self, user: &str, token: &[u8]) -> bool {
+        match self.users.get(user).and_then(|account| account.token.as_deref()) {
+            Some(own) => own == token,
+            None => self.password_fits(user, token),
+        }
+    }
+
+    /// What SCRAM is to find out about; of one who does not exist, nothing that fits.
+    pub(crate) fn password_of(&self, user: &str) -> Vec<u8> {
+        let own = self.users.get(user).and_then(|account| account.password.clone());
+        own.or_else(|| self.any_user.clone()).unwrap_or_else(|| b"\0nobody".to_vec())
     }
 }
 

@@ -127,7 +127,12 @@ async fn capabilities_are_switched() {
     server.set_persona(Persona::Minimal);
     assert!(client.run("CAPABILITY").await.starts_with("* CAPABILITY IMAP4rev1\r\n"));
     let server = start(Persona::Microsoft365).await;
+    server.set_token("alice", "token");
     let mut client = Client::connect(&server).await;
+    // user=alice SOH auth=Bearer secret SOH SOH: its password is no token.
+    let answer = client.run("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBzZWNyZXQBAQ==").await;
+    assert_eq!(answer, "t NO LOGIN failed.\r\n");
+    server.set_token("alice", "secret");
     // user=alice SOH auth=Bearer secret SOH SOH
     let answer = client.run("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBzZWNyZXQBAQ==").await;
     assert!(answer.starts_with("t OK "), "{answer}");
