@@ -13,7 +13,7 @@ use popbridge::auth::oauth;
 use popbridge::config::Config;
 use popbridge::grants::{Error, Grant, Grants};
 use popbridge::secret::Secret;
-use popbridge::store::{Store, TokenName};
+use popbridge::store::{SealedTokens, Store, TokenName};
 use support::oauth::{Mood, OauthServer, browse, secret_line};
 use tempfile::TempDir;
 
@@ -212,6 +212,23 @@ async fn in_an_outage_a_token_serves_to_its_very_end() {
 }
 
 #[tokio::test]
+async fn without_anything_to_renew_it_a_token_serves_to_its_very_end() {
+    let stage = Stage::new("code").await;
+    let grant = stage.signed_in().await;
+    let token = grant.token().await.expect("a token");
+    let store = stage.store().await;
+    let stored = store.tokens(&name()).await.expect("read").expect("there");
+    let tokens = SealedTokens { refresh: None, ..stored.tokens };
+    store.renew_tokens(&name(), Some(stored.version), &tokens).await.expect("written").expect("nobody else");
+    age(&stage, 3600 - 60).await;
+    assert_eq!(grant.token().await.expect("still good"), token);
+    age(&stage, 60).await;
+    let error = grant.token().await.expect_err("it has ended");
+    assert!(matches!(error, Error::Gone { .. }) && error.to_string().contains("authorize"), "{error}");
+    assert_eq!(stage.refreshed(), 0);
+}
+
+#[tokio::test]
 async fn consent_that_is_gone_is_remembered_until_a_new_sign_in() {
     let stage = Stage::new("code").await;
     let grant = stage.signed_in().await;
@@ -309,8 +326,7 @@ async fn the_key_is_its_owners_and_the_right_one() {
     std::fs::remove_file(&key).expect("our file");
     let error = stage.grant().await.token().await.expect_err("gone").to_string();
     assert!(error.contains("key_file") && !key.exists(), "{error}");
-    let wrong = right.iter().map(|octet| if *octet == b'A' { b'B' } else { b'A' }).take(43);
-    std::fs::write(&key, wrong.chain(*b"=").collect::<Vec<u8>>()).expect("written");
+    std::fs::write(&key, "BwcH".repeat(10) + "Bwc=\n").expect("written");
     set_permissions(&key, Permissions::from_mode(0o600)).expect("our file");
     let error = stage.grant().await.token().await.expect_err("wrong").to_string();
     assert!(error.contains("former key") && error.contains("popbridge authorize"), "{error}");

@@ -55,7 +55,14 @@ impl Grant {
             if let Some(rest) = held.rest.as_ref().filter(|rest| rest.until > Instant::now()) {
                 return last.ok_or_else(|| self.refused(rest.error.clone()));
             }
-            match self.fetch(stored.as_ref()).await? {
+            let fetched = match self.fetch(stored.as_ref()).await {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    tracing::warn!(login = %self.login, %error, still_good = last.is_some(), "nobody can be asked");
+                    return last.ok_or(error);
+                }
+            };
+            match fetched {
                 Ok(tokens) => {
                     held.rest = None;
                     held.replaced = is_refused.then(Instant::now).or(held.replaced);
