@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::auth::{Accounts, Door, Rejections, Throttle};
-use crate::config::{Config, ListenerTls};
-use crate::maildrop::{Entrusted, Maildrops};
-use crate::secret::{NoRandom, Unreadable};
+use crate::auth::{Accounts, Door, Rejections, Throttle, oauth};
+use crate::config::{Config, ListenerTls, Means};
+use crate::grants::Grants;
+use crate::maildrop::{Entrusted, Maildrops, Source};
+use crate::secret::{KeyError, Keyring, NoRandom, Unreadable};
 use crate::server::{CertificateError, Certificates, Listener, Permits};
 use crate::session::Context;
 use crate::shutdown::{self, Trigger};
@@ -29,6 +30,10 @@ pub enum StartError {
     Certificate(#[from] CertificateError),
     #[error("the mail server's password for \"{login}\" cannot be read from {key}: {reason}")]
     Secret { login: String, key: &'static str, reason: Unreadable },
+    #[error(transparent)]
+    SignIn(#[from] oauth::SetupError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("cannot listen on {address}: {source}")]
@@ -54,11 +59,13 @@ impl App {
         for upstream in &config.upstreams {
             connectors.insert(upstream.name.clone(), Connector::new(Arc::clone(upstream))?);
         }
-        let entrusted = entrusted(&config, &connectors)?;
-        let client_ca = config.client_ca;
-        let certificates = config.certificate.map(|source| Certificates::load(source, client_ca));
+        check_places(&config)?;
+        let client_ca = config.client_ca.clone();
+        let certificates = config.certificate.clone().map(|source| Certificates::load(source, client_ca));
         let certificates = certificates.transpose()?.map(Arc::new);
         let store = Store::open(&config.database).await?;
+        let grants = grants(&config, store.clone()).await?;
+        let entrusted = entrusted(&config, &connectors, &grants);
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for settings in config.listeners {
@@ -80,6 +87,7 @@ impl App {
             accounts: Accounts::new(config.upstreams, config.accounts),
             connectors,
             maildrops: maildrops.entrust(entrusted),
+            grants,
             security: config.security,
             limits: config.limits,
             shutdown,
@@ -126,24 +134,48 @@ impl App {
         }
         // A removal under way is finished, too.
         let _ = sweeping.await;
+        self.context.grants.settle().await;
         self.context.maildrops.close().await;
         tracing::info!("stopped");
     }
 }
 
-/// The accounts whose upstream password popbridge reads itself. A place where there can be none
-/// is found now, not at somebody's login.
-fn entrusted(config: &Config, connectors: &HashMap<String, Connector>) -> Result<Vec<Entrusted>, StartError> {
+/// What accounts sign in with. A key that cannot be had is found now, not at somebody's login.
+pub async fn grants(config: &Config, store: Store) -> Result<Grants, StartError> {
+    let keyring = match &config.state_key {
+        Some(source) => Keyring::new(source.clone()),
+        None => Keyring::in_memory()?,
+    };
+    if !config.sign_ins.is_empty() {
+        keyring.check().await?;
+    }
+    Ok(Grants::new(store, keyring, &config.sign_ins)?)
+}
+
+/// A place where there can be no password is found now, not at somebody's login.
+fn check_places(config: &Config) -> Result<(), StartError> {
+    for account in &config.accounts {
+        if let Some(own) = &account.own_password
+            && let Means::Password(source) = &own.upstream
+            && let Err(reason) = source.check()
+        {
+            return Err(StartError::Secret { login: account.login.clone(), key: source.key(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// The accounts whose upstream credential popbridge has by itself.
+fn entrusted(config: &Config, connectors: &HashMap<String, Connector>, grants: &Grants) -> Vec<Entrusted> {
     let mut entrusted = Vec::new();
     for account in &config.accounts {
         let (Some(own), Some(connector)) = (&account.own_password, connectors.get(&account.upstream.name))
         else {
             continue;
         };
-        let source = own.upstream.clone();
-        if let Err(reason) = source.check() {
-            return Err(StartError::Secret { login: account.login.clone(), key: source.key(), reason });
-        }
+        let Some(source) = Source::of(&own.upstream, grants, &account.login, &account.username) else {
+            continue;
+        };
         entrusted.push(Entrusted {
             login: account.login.clone(),
             connector: connector.clone(),
@@ -151,5 +183,5 @@ fn entrusted(config: &Config, connectors: &HashMap<String, Connector>) -> Result
             source,
         });
     }
-    Ok(entrusted)
+    entrusted
 }

@@ -11,7 +11,8 @@
 //! | 4 | [`session`] | the three states, and the table from errors to replies |
 //! | 3 | [`maildrop`] | the domain: frozen listing, unique ids, policy, reader, removal |
 //! | 3 | [`discovery`] | from a mail address to its IMAP server |
-//! | 2 | [`auth`] | from a login to an upstream, and whether it is let in; SASL; who guesses |
+//! | 3 | [`grants`] | the tokens that accounts sign in with: kept, renewed one at a time |
+//! | 2 | [`auth`] | from a login to an upstream, and whether it is let in; SASL; who guesses; OAuth 2 |
 //! | 2 | [`upstream`] | the IMAP server: framer, guard, control, listing, bodies |
 //! | 2 | [`store`] | what outlives a session, in SQLite |
 //! | 1 | [`pop3`] | the POP3 wire, no policy |
@@ -37,6 +38,7 @@ pub mod config;
 pub mod discovery;
 pub mod failpoint;
 pub mod fingerprint;
+pub mod grants;
 pub mod http;
 pub mod ids;
 pub mod maildrop;

@@ -1,6 +1,8 @@
 //! What the documents show is true: their TOML is a configuration, their command lines are taken
 //! by the program, their links lead somewhere, the RFC table knows every transcript.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +13,7 @@ const USAGE: i32 = 64;
 const NO_PERMISSION: i32 = 77;
 const CONFIG: i32 = 78;
 
-const SUBCOMMANDS: [&[&str]; 9] = [
+const SUBCOMMANDS: [&[&str]; 10] = [
     &["setup"],
     &["serve"],
     &["check"],
@@ -21,6 +23,7 @@ const SUBCOMMANDS: [&[&str]; 9] = [
     &["accept"],
     &["cache", "clear"],
     &["hash-password"],
+    &["authorize"],
 ];
 
 struct Document {
@@ -122,8 +125,16 @@ fn popbridge(arguments: &[&str], folder: &Path) -> (Option<i32>, String) {
 #[test]
 fn every_toml_block_is_a_configuration() {
     let mut seen = 0;
+    let folder = tempfile::tempdir().expect("a temporary folder");
     for document in documents() {
         for block in document.blocks().into_iter().filter(|block| block.language == "toml") {
+            // Secrets have to be there, and closed.
+            for name in block.text.split('"').filter(|word| word.starts_with("secrets/")) {
+                let path = folder.path().join(name);
+                std::fs::create_dir_all(path.parent().expect("secrets/")).expect("a folder");
+                std::fs::write(&path, "s3cret").expect("a file");
+                std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("our file");
+            }
             // A block that shows something else may leave out what every configuration needs.
             let upstream = "[upstream.home]\nurl = \"imaps://imap.example.org\"\n";
             let text = match block.text.contains("[upstream.") {
@@ -131,7 +142,7 @@ fn every_toml_block_is_a_configuration() {
                 false => format!("{}\n{upstream}", block.text),
             };
             let origin = format!("{}, block at {}", document.name, block.line);
-            if let Err(error) = Config::parse(&text, &origin, root()) {
+            if let Err(error) = Config::parse(&text, &origin, folder.path()) {
                 panic!("{error}\n{text}");
             }
             seen += 1;

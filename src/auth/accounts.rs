@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::config::{Account, Authentication, Maildrop, Upstream, folder_name, upstream_for};
-use crate::secret::{Fingerprint, ScramVerifier, SecretSource};
+use crate::config::{Account, Authentication, Maildrop, Means, Upstream, folder_name, upstream_for};
+use crate::secret::{Fingerprint, ScramVerifier};
 
 /// Where a login leads.
 #[derive(Debug, Clone)]
@@ -17,8 +17,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Where the upstream's password comes from; `None`: from the program.
-    pub fn source(&self) -> Option<&SecretSource> {
+    /// What popbridge logs in with upstream; `None`: with what the program gives.
+    pub fn means(&self) -> Option<&Means> {
         let own = self.account.as_ref()?.own_password.as_ref()?;
         Some(&own.upstream)
     }

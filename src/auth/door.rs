@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::accounts::takes_tokens;
 use super::passwords::Passwords;
 use super::{Accounts, Claim, Credentials, Route, Visitor};
-use crate::config::{Account, OwnPassword, contains};
-use crate::secret::{Credential, Fingerprint, NoRandom, PasswordHash, ScramVerifier, SecretSource};
+use crate::config::{Account, Means, OwnPassword, contains};
+use crate::secret::{Credential, Fingerprint, NoRandom, PasswordHash, ScramVerifier};
 
 /// Why somebody is not let in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum Opening {
     /// What the program has given.
     Given(Credential),
     /// What is kept for the login.
-    Kept(SecretSource),
+    Kept(Means),
 }
 
 /// Where logins are proven.

@@ -1,9 +1,10 @@
 //! Who logs in: SASL exchanges with the client, where a login leads, whether it is let in, and
-//! what becomes of who guesses.
+//! what becomes of who guesses; and how popbridge itself signs in at a provider.
 
 mod accounts;
 mod door;
 mod failures;
+pub mod oauth;
 mod passwords;
 mod rejections;
 mod sasl;

@@ -9,11 +9,14 @@ use serde::Serialize;
 use super::exit::{self, Failure};
 use super::login::{self, PasswordSource};
 use super::source::Source;
+use crate::app;
 use crate::auth::Route;
-use crate::config::{Config, Maildrop, OnDelete, Upstream};
+use crate::config::{Config, Database, Maildrop, Means, OnDelete, Upstream};
+use crate::grants::Grants;
 use crate::maildrop::{self, Account};
 use crate::secret::Secret;
 use crate::server::Certificates;
+use crate::store::Store;
 use crate::upstream::{self, Access, Compression, Connector, FolderName, Imap, Wanted, find_folder};
 
 #[derive(clap::Args)]
@@ -36,7 +39,7 @@ pub struct Arguments {
 struct Report {
     ok: bool,
     upstreams: Vec<UpstreamReport>,
-    /// Those whose mail server's password popbridge reads itself.
+    /// Those whose mail server's password or token popbridge has by itself.
     accounts: Vec<AccountReport>,
     login: Option<LoginReport>,
 }
@@ -44,7 +47,7 @@ struct Report {
 #[derive(Serialize)]
 struct AccountReport {
     login: String,
-    /// The configuration's key for where the password is.
+    /// The configuration's key for where it comes from.
     source: &'static str,
     error: Option<String>,
 }
@@ -145,10 +148,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 async fn check(config: &Config, arguments: &Arguments) -> Result<Report, Failure> {
     let mut report = Report { ok: true, upstreams: Vec::new(), accounts: Vec::new(), login: None };
+    let grants = grants(config).await?;
     let login = match &arguments.login {
         Some(login) => {
             let route = login::route(config, login)?;
-            let account = login::account(&route, login, &arguments.password).await?;
+            let account = login::account(&route, login, &arguments.password, &grants).await?;
             Some((route, account))
         }
         None => None,
@@ -160,7 +164,13 @@ async fn check(config: &Config, arguments: &Arguments) -> Result<Report, Failure
     }
     for account in &config.accounts {
         let Some(own) = &account.own_password else { continue };
-        let error = own.upstream.read().await.err().map(|error| error.to_string());
+        let error = match &own.upstream {
+            Means::Password(source) => source.read().await.err().map(|error| error.to_string()),
+            Means::SignIn(oauth) => match grants.grant(&oauth.name, &account.login, &account.username) {
+                Some(grant) => grant.token().await.err().map(|error| error.to_string()),
+                None => None,
+            },
+        };
         report.ok &= error.is_none();
         report.accounts.push(AccountReport {
             login: account.login.clone(),
@@ -175,6 +185,21 @@ async fn check(config: &Config, arguments: &Arguments) -> Result<Report, Failure
         report.login = Some(found);
     }
     Ok(report)
+}
+
+/// The sign-ins as the bridge has them. Nothing is made for a look: where there is no state yet,
+/// nobody is signed in.
+async fn grants(config: &Config) -> Result<Grants, Failure> {
+    match &config.database {
+        Database::File(path) if !config.sign_ins.is_empty() && path.exists() => {
+            let store = Store::open_existing(&config.database).await?;
+            Ok(app::grants(config, store).await?)
+        }
+        _ => {
+            let store = Store::open(&Database::Memory).await?;
+            Ok(app::grants(&Config { state_key: None, ..config.clone() }, store).await?)
+        }
+    }
 }
 
 fn connector(upstream: &Arc<Upstream>) -> Result<Connector, Failure> {
@@ -279,6 +304,9 @@ fn print(report: &Report, listeners: usize) {
     for account in &report.accounts {
         let AccountReport { login, source, error } = account;
         match error {
+            None if *source == "oauth" => {
+                println!("account {login}: {source} gives an access token for the mail server")
+            }
             None => println!("account {login}: {source} gives a password for the mail server"),
             Some(error) => println!("account {login}: {source} FAILED: {error}"),
         }

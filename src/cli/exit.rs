@@ -59,7 +59,11 @@ impl From<ConfigError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
-            StartError::Upstream(_) | StartError::Certificate(_) | StartError::Secret { .. } => CONFIG,
+            StartError::Upstream(_)
+            | StartError::Certificate(_)
+            | StartError::Secret { .. }
+            | StartError::SignIn(_)
+            | StartError::Key(_) => CONFIG,
             StartError::Store(_) => CANNOT_CREATE,
             StartError::Listen { .. } | StartError::Random(_) => UNAVAILABLE,
         };

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::exit::{self, Failure};
 use crate::auth::{Accounts, Route};
 use crate::config::Config;
-use crate::maildrop::{Account, Entrusted};
+use crate::grants::Grants;
+use crate::maildrop::{self, Account, Entrusted};
 use crate::secret::Secret;
 use crate::upstream::Connector;
 
@@ -64,23 +65,31 @@ pub fn route(config: &Config, login: &str) -> Result<Route, Failure> {
     })
 }
 
-/// A login's mailbox, with the mail server's password: read from where the configuration says,
-/// else asked for.
-pub async fn account(route: &Route, login: &str, password: &PasswordSource) -> Result<Account, Failure> {
+/// A login's mailbox, with what the mail server wants: read from where the configuration says, else
+/// asked for.
+pub async fn account(
+    route: &Route,
+    login: &str,
+    password: &PasswordSource,
+    grants: &Grants,
+) -> Result<Account, Failure> {
     let connector =
         Connector::new(Arc::clone(&route.upstream)).map_err(|error| Failure::new(exit::CONFIG, error))?;
     let (login, username) = (login.to_owned(), route.username.clone());
-    match route.source().cloned() {
+    match route.means().and_then(|means| maildrop::Source::of(means, grants, &login, &username)) {
         Some(source) if password.password_file.is_some() => {
             let error = anyhow::anyhow!(
-                "the mail server's password for {login} comes from its {}: leave --password-file out",
+                "what the mail server wants for {login} comes from its {}: leave --password-file out",
                 source.key()
             );
             Err(Failure::new(exit::USAGE, error))
         }
         Some(source) => {
             let entrusted = Entrusted { login, connector, username, source };
-            entrusted.account().await.map_err(|error| Failure::new(exit::NO_PERMISSION, error))
+            entrusted.account().await.map_err(|error| match error {
+                maildrop::Error::SignIn(error) => error.into(),
+                error => Failure::new(exit::NO_PERMISSION, error),
+            })
         }
         None => {
             let credential = connector.upstream().credential(password.read()?);

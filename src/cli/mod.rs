@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, sysexits for exit codes.
 
 mod accept;
+mod authorize;
 mod cache;
 mod check;
 mod deletions;
@@ -60,6 +61,9 @@ enum Command {
     /// Make the hash of a device's password, for password_hash of its account.
     #[command(after_help = hash_password::EXAMPLES)]
     HashPassword(hash_password::Arguments),
+    /// Let popbridge read somebody's mail at a provider that takes no passwords (OAuth 2).
+    #[command(after_help = authorize::EXAMPLES)]
+    Authorize(authorize::Arguments),
     /// The listings that are kept from former logins.
     Cache(cache::Arguments),
 }
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Accept(arguments) => accept::run(&arguments),
         Command::HashPassword(arguments) => hash_password::run(&arguments),
+        Command::Authorize(arguments) => authorize::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
     };
     match result {

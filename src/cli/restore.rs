@@ -10,7 +10,9 @@ use super::login::{self, PasswordSource};
 use super::source::Source;
 use super::state::{print, print_json, with_state};
 use super::trail;
+use crate::app;
 use crate::auth::Route;
+use crate::config::Config;
 use crate::maildrop::{self, Restored};
 use crate::store::{Deletion, State, Store};
 use crate::upstream::{self, Outcome, Pool};
@@ -74,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (picked, results) = with_state(&config, async |store| {
         let trail = trail::read(store, &route, Some(&arguments.login)).await?;
         let picked = pick(arguments, &trail)?;
-        let results = restore(arguments, store, &route, &picked).await?;
+        let results = restore(arguments, &config, store, &route, &picked).await?;
         Ok((picked, results))
     })?;
     let report = report(arguments, &picked, results);
@@ -116,12 +118,16 @@ fn pick(arguments: &Arguments, trail: &[Deletion]) -> Result<Vec<Deletion>, Fail
 
 async fn restore(
     arguments: &Arguments,
+    config: &Config,
     store: &Store,
     route: &Route,
     picked: &[Deletion],
 ) -> Result<Vec<Restored>, Failure> {
     let account = match picked.iter().any(maildrop::needs_login) {
-        true => Some(login::account(route, &arguments.login, &arguments.password).await?),
+        true => {
+            let grants = app::grants(config, store.clone()).await?;
+            Some(login::account(route, &arguments.login, &arguments.password, &grants).await?)
+        }
         false => None,
     };
     let pool = Pool::new(0).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
@@ -135,7 +141,7 @@ async fn restore(
                 );
                 Failure::new(exit::NO_PERMISSION, error)
             }
-            error @ maildrop::Error::SecretRefused { .. } => {
+            error @ (maildrop::Error::SecretRefused { .. } | maildrop::Error::TokenRefused { .. }) => {
                 Failure::new(exit::NO_PERMISSION, anyhow::Error::new(error).context("nothing was restored"))
             }
             maildrop::Error::Store(error) => error.into(),

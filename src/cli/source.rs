@@ -1,7 +1,7 @@
 //! Where a command's configuration comes from: a file, or the name of an IMAP server.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError};
 
@@ -17,6 +17,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// A configuration file.
+    pub fn file(path: &Path) -> Self {
+        Self { config: Some(path.to_owned()), imap: None }
+    }
+
     /// The configuration; without a file it listens at `listen`.
     pub fn load(&self, listen: SocketAddr) -> Result<Config, ConfigError> {
         match (&self.config, &self.imap) {

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{ConfigError, quoted, unknown_name};
 use super::file::AccountForm;
+use super::oauth::Oauth;
+use super::secrets::Places;
 use super::source::Source;
-use super::{Account, OwnPassword, Upstream, upstream_for};
+use super::{Account, Means, OwnPassword, Upstream, upstream_for};
 use crate::secret::{Fingerprint, PasswordHash, SecretSource};
 
 pub fn accounts(
     source: &Source<'_>,
     forms: Vec<AccountForm>,
     upstreams: &[Arc<Upstream>],
+    sign_ins: &[Arc<Oauth>],
     client_ca: bool,
 ) -> Result<Vec<Arc<Account>>, ConfigError> {
     let mut taken = BTreeSet::new();
@@ -28,7 +30,7 @@ pub fn accounts(
         if !taken.insert(login.clone()) {
             return Err(source.at(&span, format!("the login \"{login}\" has an [[account]] already")));
         }
-        accounts.push(Arc::new(account(source, form, login, upstreams, client_ca)?));
+        accounts.push(Arc::new(account(source, form, login, upstreams, sign_ins, client_ca)?));
     }
     Ok(accounts)
 }
@@ -38,9 +40,10 @@ fn account(
     form: AccountForm,
     login: String,
     upstreams: &[Arc<Upstream>],
+    sign_ins: &[Arc<Oauth>],
     client_ca: bool,
 ) -> Result<Account, ConfigError> {
-    let own_password = own_password(source, &form)?;
+    let own_password = own_password(source, &form, sign_ins)?;
     let client_certificate = client_certificate(source, &form, client_ca)?;
     let upstream = match &form.upstream {
         Some(name) => named(name.get_ref(), upstreams).map_err(|message| source.at(&name.span(), message))?,
@@ -85,22 +88,25 @@ fn named<'a>(name: &str, upstreams: &'a [Arc<Upstream>]) -> Result<&'a Arc<Upstr
         .ok_or_else(|| unknown_name("upstream", name, known))
 }
 
-/// What the program proves itself with here, and the password that the upstream wants: both or
-/// neither.
-fn own_password(source: &Source<'_>, form: &AccountForm) -> Result<Option<OwnPassword>, ConfigError> {
-    let mut sources = secret_sources(source, form)?.into_iter();
+/// What the program proves itself with here, and what the upstream wants: both or neither.
+fn own_password(
+    source: &Source<'_>,
+    form: &AccountForm,
+    sign_ins: &[Arc<Oauth>],
+) -> Result<Option<OwnPassword>, ConfigError> {
+    let given = means(source, form, sign_ins)?;
     let hash = form.password_hash.as_ref();
     let proof = hash.map(|hash| ("password_hash is what the program is asked for", hash)).or_else(|| {
         let certificate = form.client_certificate.as_ref()?;
         Some(("client_certificate is what the program shows", certificate))
     });
-    let (span, upstream) = match (proof, sources.next()) {
+    let (span, upstream) = match (proof, given) {
         (None, None) => return Ok(None),
-        (Some(_), Some(first)) => first,
+        (Some(_), Some(given)) => given,
         (Some((what, key)), None) => {
             let message = format!(
                 "{what}; say as well where the mail server's password comes from: password_file, password_env, \
-                 password_command or password_credential"
+                 password_command or password_credential; or oauth, for a sign-in"
             );
             return Err(source.at(&key.span(), message));
         }
@@ -113,24 +119,52 @@ fn own_password(source: &Source<'_>, form: &AccountForm) -> Result<Option<OwnPas
             return Err(source.at(&span, message));
         }
     };
-    if let Some((span, second)) = sources.next() {
-        let message = format!(
-            "{} and {} are two places for one password: leave one of them out",
-            upstream.key(),
-            second.key()
-        );
-        return Err(source.at(&span, message));
-    }
     let read = |hash: &toml::Spanned<String>| {
         PasswordHash::parse(hash.get_ref())
             .map_err(|error| source.at(&hash.span(), format!("password_hash: {error}")))
     };
     let hash = hash.map(read).transpose()?;
     // What a service alone can see, as its environment, is looked at when the service starts.
-    if let SecretSource::File(_) = upstream {
-        upstream.check().map_err(|error| source.at(&span, format!("password_file: {error}")))?;
+    if let Means::Password(place @ SecretSource::File(_)) = &upstream {
+        place.check().map_err(|error| source.at(&span, format!("password_file: {error}")))?;
     }
     Ok(Some(OwnPassword { hash, upstream }))
+}
+
+/// What the upstream is logged in to with: a password from one place, or a sign-in.
+fn means(
+    source: &Source<'_>,
+    form: &AccountForm,
+    sign_ins: &[Arc<Oauth>],
+) -> Result<Option<(Range<usize>, Means)>, ConfigError> {
+    let password = Places {
+        secret: "password",
+        file: form.password_file.as_ref(),
+        env: form.password_env.as_ref(),
+        command: form.password_command.as_ref(),
+        credential: form.password_credential.as_ref(),
+    };
+    match (password.one(source)?, &form.oauth) {
+        (Some((_, place)), Some(name)) => {
+            let message =
+                format!("{} and oauth are two ways to one mailbox: leave one of them out", place.key());
+            Err(source.at(&name.span(), message))
+        }
+        (Some((span, place)), None) => Ok(Some((span, Means::Password(place)))),
+        (None, Some(name)) => {
+            let known = sign_ins.iter().map(|oauth| oauth.name.as_str());
+            let found = sign_ins.iter().find(|oauth| oauth.name == *name.get_ref());
+            let oauth = found.ok_or_else(|| {
+                let message = match sign_ins {
+                    [] => format!("there is no [oauth.{}] that says how to sign in", name.get_ref()),
+                    _ => unknown_name("sign-in", name.get_ref(), known),
+                };
+                source.at(&name.span(), message)
+            })?;
+            Ok(Some((name.span(), Means::SignIn(Arc::clone(oauth)))))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// The certificate that opens a login. Without an authority no client is asked for one.
@@ -149,53 +183,4 @@ fn client_certificate(
         ));
     }
     Ok(Some(fingerprint))
-}
-
-type Named = (Range<usize>, SecretSource);
-
-/// All that are given, in the order in which the keys are documented.
-fn secret_sources(source: &Source<'_>, form: &AccountForm) -> Result<Vec<Named>, ConfigError> {
-    let mut found = Vec::new();
-    if let Some(path) = &form.password_file {
-        if path.get_ref().as_os_str().is_empty() {
-            return Err(source.at(&path.span(), "an empty path leads nowhere"));
-        }
-        found.push((path.span(), SecretSource::File(source.path(path.get_ref().clone()))));
-    }
-    if let Some(name) = &form.password_env {
-        let text = name.get_ref();
-        if text.is_empty() || text.contains(['=', '\0']) {
-            return Err(source.at(&name.span(), "this is no name of an environment variable"));
-        }
-        found.push((name.span(), SecretSource::Environment(text.clone())));
-    }
-    if let Some(words) = &form.password_command {
-        let wrong = |message: &str| Err(source.at(&words.span(), message));
-        let mut command = words.get_ref().clone();
-        match command.first_mut() {
-            Some(program) if program.is_empty() => return wrong("a program has a name"),
-            // By its path, not by a name to be looked for.
-            Some(program) if program.contains('/') => {
-                let path = source.path(PathBuf::from(&*program));
-                *program = path.to_string_lossy().into_owned();
-            }
-            Some(_) => {}
-            None => return wrong("a program and its arguments, as [\"pass\", \"show\", \"mail\"]"),
-        }
-        if command.iter().any(|word| word.contains('\0')) {
-            return wrong("a word with a NUL cannot be handed to a program");
-        }
-        found.push((words.span(), SecretSource::Command(command)));
-    }
-    if let Some(name) = &form.password_credential {
-        let text = name.get_ref();
-        if text.is_empty() || text.contains(['/', '\0']) || text == "." || text == ".." {
-            return Err(source.at(
-                &name.span(),
-                "a credential's name, as LoadCredential= of systemd gives it, not a path",
-            ));
-        }
-        found.push((name.span(), SecretSource::Credential(text.clone())));
-    }
-    Ok(found)
 }

@@ -31,6 +31,9 @@ pub fn reworded(error: &toml::de::Error) -> String {
         {
             "an upstream has a name of its own, as in [upstream.home]".to_owned()
         }
+        _ if message.contains("expected struct OauthForm") => {
+            "a way to sign in has a name of its own, as in [oauth.google]".to_owned()
+        }
         _ if message == "invalid type: map, expected a sequence" => {
             "there may be several of these, so the brackets are double, as in [[listener]] and [[account]]"
                 .to_owned()

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use toml::{Spanned, Value};
 
 use super::layer::{MaildropForm, duration_or_zero, layer};
+use super::oauth::OauthForm;
 use super::{Authentication, ListenerTls, PlaintextLogin};
 
 #[derive(Deserialize)]
@@ -29,6 +30,8 @@ pub struct FileForm {
     pub maildrop: MaildropForm,
     #[serde(default)]
     pub account: Vec<AccountForm>,
+    #[serde(default)]
+    pub oauth: BTreeMap<String, OauthForm>,
     #[serde(default)]
     pub state: StateForm,
 }
@@ -143,6 +146,7 @@ pub struct AccountForm {
     pub password_env: Option<Spanned<String>>,
     pub password_command: Option<Spanned<Vec<String>>>,
     pub password_credential: Option<Spanned<String>>,
+    pub oauth: Option<Spanned<String>>,
     #[serde(default, deserialize_with = "networks")]
     pub allow: Vec<IpNet>,
     #[serde(default)]
@@ -157,6 +161,9 @@ pub struct StateForm {
     pub url: Spanned<String>,
     #[serde(deserialize_with = "kept")]
     pub deletions_kept: Duration,
+    pub key_file: Option<Spanned<PathBuf>>,
+    pub key_env: Option<Spanned<String>>,
+    pub key_credential: Option<Spanned<String>>,
 }
 
 impl Default for StateForm {
@@ -164,6 +171,9 @@ impl Default for StateForm {
         Self {
             url: Spanned::new(0..0, "sqlite:popbridge.db".to_owned()),
             deletions_kept: Duration::from_secs(90 * 24 * 60 * 60),
+            key_file: None,
+            key_env: None,
+            key_credential: None,
         }
     }
 }

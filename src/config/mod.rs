@@ -6,8 +6,11 @@ mod error;
 mod file;
 mod layer;
 mod maildrop;
+mod oauth;
 mod places;
+mod provider;
 mod resolve;
+mod secrets;
 mod source;
 
 use std::fmt;
@@ -23,6 +26,7 @@ pub use error::ConfigError;
 pub use maildrop::{
     Lock, Maildrop, NoShare, NoSize, OnDelete, OnRetrieve, Share, Size, UniqueIdScheme, folder_name,
 };
+pub use oauth::{Flow, Oauth, Redirect};
 
 use crate::secret::{Credential, Fingerprint, PasswordHash, Secret, SecretSource};
 
@@ -40,7 +44,11 @@ pub struct Config {
     pub upstreams: Vec<Arc<Upstream>>,
     /// In the file's order.
     pub accounts: Vec<Arc<Account>>,
+    /// The ways to sign in, in the order of their names.
+    pub sign_ins: Vec<Arc<Oauth>>,
     pub database: Database,
+    /// Where the key is that tokens are sealed with; `None`: nothing outlives the process.
+    pub state_key: Option<SecretSource>,
     /// How long the trail of what was deleted is kept.
     pub deletions_kept: Duration,
 }
@@ -249,8 +257,27 @@ pub struct Account {
 pub struct OwnPassword {
     /// `None`: no password opens the login, only its certificate.
     pub hash: Option<PasswordHash>,
-    /// Where the upstream's is read from.
-    pub upstream: SecretSource,
+    /// How the upstream is logged in to instead.
+    pub upstream: Means,
+}
+
+/// What popbridge logs in with by itself at an upstream.
+#[derive(Debug, Clone)]
+pub enum Means {
+    /// A password, read from here.
+    Password(SecretSource),
+    /// An access token of OAuth 2.
+    SignIn(Arc<Oauth>),
+}
+
+impl Means {
+    /// The configuration's key for it.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Password(source) => source.key(),
+            Self::SignIn(_) => "oauth",
+        }
+    }
 }
 
 /// How the connection to an upstream is protected.

@@ -10,14 +10,17 @@ use url::Url;
 
 use super::accounts::accounts;
 use super::error::{ConfigError, reworded};
-use super::file::{FileForm, LimitsForm, ListenerForm, TlsForm, UpstreamForm};
+use super::file::{FileForm, LimitsForm, ListenerForm, StateForm, TlsForm, UpstreamForm};
 use super::maildrop::Maildrop;
+use super::oauth::sign_ins;
 use super::places::state_directory;
+use super::secrets::Places;
 use super::source::Source;
 use super::{
     Certificate, Config, Database, Limits, Listener, ListenerTls, NoTemplate, Security, TransportSecurity,
     Upstream, UsernameTemplate,
 };
+use crate::secret::SecretSource;
 
 /// Reads and resolves a configuration.
 pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, ConfigError> {
@@ -37,7 +40,9 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
     };
     let everyone = form.maildrop.over(&Maildrop::default(), &source)?;
     let upstreams = upstreams(&source, form.upstream, &everyone)?;
-    let accounts = accounts(&source, form.account, &upstreams, client_ca.is_some())?;
+    let state_key = state_key(&source, &form.state, &database)?;
+    let sign_ins = sign_ins(&source, form.oauth, &database)?;
+    let accounts = accounts(&source, form.account, &upstreams, &sign_ins, client_ca.is_some())?;
     Ok(Config {
         listeners,
         certificate,
@@ -50,7 +55,9 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
         limits: limits(&source, form.limits)?,
         upstreams,
         accounts,
+        sign_ins,
         database,
+        state_key,
         deletions_kept: form.state.deletions_kept,
     })
 }
@@ -266,4 +273,25 @@ fn database(source: &Source<'_>, url: &Spanned<String>) -> Result<Database, Conf
         }
         _ => Err(source.at(&url.span(), format!("\"{}\" is no database: sqlite:PATH", url.get_ref()))),
     }
+}
+
+/// The key's place: as it is named, else beside the database. What is kept in memory alone needs
+/// none.
+fn state_key(
+    source: &Source<'_>,
+    form: &StateForm,
+    database: &Database,
+) -> Result<Option<SecretSource>, ConfigError> {
+    let places = Places {
+        secret: "key",
+        file: form.key_file.as_ref(),
+        env: form.key_env.as_ref(),
+        credential: form.key_credential.as_ref(),
+        ..Places::default()
+    };
+    let named = places.one(source)?.map(|(_, place)| place);
+    Ok(named.or(match database {
+        Database::File(path) => Some(SecretSource::File(path.with_file_name("popbridge.key"))),
+        Database::Memory => None,
+    }))
 }

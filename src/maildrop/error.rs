@@ -3,7 +3,7 @@
 use super::policy::Unsuited;
 use crate::secret::Unreadable;
 use crate::upstream::{FolderName, Status};
-use crate::{store, upstream};
+use crate::{grants, store, upstream};
 
 /// An error of the maildrop; `session::failure` turns each into a POP3 reply.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,16 @@ pub enum Error {
     /// The upstream does not take it. The program's own password was right.
     #[error("the mail server refuses the password for {login} that {key} gives: {status}")]
     SecretRefused { login: String, key: &'static str, status: Status },
+    /// popbridge has no access token for the upstream.
+    #[error(transparent)]
+    SignIn(#[from] grants::Error),
+    /// The upstream does not take the access token, nor a new one.
+    #[error(
+        "the mail server refuses the access token for {login}: {status}; was the right person signed in, does the \
+         token's scope let mail be read, and is IMAP switched on for the mailbox? To sign in anew: popbridge \
+         authorize {login}"
+    )]
+    TokenRefused { login: String, status: Status },
     /// Another session has the maildrop, and its client is alive.
     #[error("the maildrop is in use by another session")]
     InUse,

@@ -57,14 +57,20 @@ impl Selected {
 
 impl Link {
     /// A connection that is logged in, new or one that waited; nothing is selected yet.
-    pub async fn open(pool: &Pool, account: Account) -> Result<Self, Error> {
-        let admission = admit(pool, &account).await?;
-        Self::admitted(admission, account).await
+    pub async fn open(pool: &Pool, mut account: Account) -> Result<Self, Error> {
+        let admission = admit(pool, &mut account).await?;
+        Self::admitted(pool, admission, account).await
     }
 
     /// The same for credentials that are proven.
-    pub async fn admitted(admission: Admission, account: Account) -> Result<Self, Error> {
-        let seated = admission.seat(&account.connector, &account.credential).await;
+    pub async fn admitted(pool: &Pool, admission: Admission, mut account: Account) -> Result<Self, Error> {
+        let mut seated = admission.seat(&account.connector, &account.credential).await;
+        if let Err(error) = &seated
+            && account.replace(error).await?
+        {
+            let admission = admit(pool, &mut account).await?;
+            seated = admission.seat(&account.connector, &account.credential).await;
+        }
         let (slot, imap) = seated.map_err(|error| account.blame(error))?;
         let patience = account.connector.upstream().recovery;
         Ok(Self {
@@ -235,9 +241,7 @@ impl Link {
                 Err(_) => {
                     self.drop_connection();
                     self.account.renew().await;
-                    let Account { connector, credential, .. } = &self.account;
-                    let opened = self.slot.log_in(connector, credential).await;
-                    self.imap = Some(opened.map_err(|error| self.account.blame(error))?);
+                    self.imap = Some(log_in(&mut self.slot, &mut self.account).await?);
                 }
             }
         }
@@ -326,8 +330,24 @@ async fn usable(imap: &mut Imap, paused: bool) -> upstream::Result<()> {
     imap.wire().check_idle()
 }
 
-/// Finds out whether an account's password is right.
-pub async fn admit(pool: &Pool, account: &Account) -> Result<Admission, Error> {
-    let admitted = pool.admit(&account.connector, &account.username, &account.credential).await;
+/// A new connection in a session's place.
+async fn log_in(slot: &mut Slot, account: &mut Account) -> Result<Imap, Error> {
+    let mut opened = slot.log_in(&account.connector, &account.credential).await;
+    if let Err(error) = &opened
+        && account.replace(error).await?
+    {
+        opened = slot.log_in(&account.connector, &account.credential).await;
+    }
+    opened.map_err(|error| account.blame(error))
+}
+
+/// Finds out whether an account's credential is right.
+pub async fn admit(pool: &Pool, account: &mut Account) -> Result<Admission, Error> {
+    let mut admitted = pool.admit(&account.connector, &account.username, &account.credential).await;
+    if let Err(error) = &admitted
+        && account.replace(error).await?
+    {
+        admitted = pool.admit(&account.connector, &account.username, &account.credential).await;
+    }
     admitted.map_err(|error| account.blame(error))
 }

@@ -20,6 +20,7 @@ mod relocate;
 mod removal;
 mod renumbering;
 mod restore;
+mod source;
 mod sweep;
 mod targets;
 mod unique_id;
@@ -39,6 +40,7 @@ pub use policy::{Plan, Unsuited, access, plan, target};
 pub use reader::{Part, Reader};
 pub use removal::Removed;
 pub use restore::{Restored, needs_login, restore};
+pub use source::Source;
 pub use unique_id::Deriver;
 pub use unique_ids::{Shown, UniqueIds};
 
@@ -114,7 +116,7 @@ impl Maildrops {
     /// becomes of the rest.
     pub async fn open(
         &self,
-        account: Account,
+        mut account: Account,
         settings: Arc<config::Maildrop>,
         activity: Activity,
         proven: impl FnOnce() + Send,
@@ -122,7 +124,7 @@ impl Maildrops {
         let started = Instant::now();
         let login = account.login.clone();
         let upstream = account.connector.upstream().name.clone();
-        let admission = link::admit(&self.pool, &account).await?;
+        let admission = link::admit(&self.pool, &mut account).await?;
         proven();
         let held = match settings.lock {
             config::Lock::Exclusive => match self.locks.acquire(&upstream, &login, activity).await {
@@ -134,7 +136,7 @@ impl Maildrops {
             },
             config::Lock::Shared => None,
         };
-        let mut link = Link::admitted(admission, account).await?;
+        let mut link = Link::admitted(&self.pool, admission, account).await?;
         let begun = tokio::time::Instant::now();
         let frozen = loop {
             match self.freeze(&mut link, &settings).await {

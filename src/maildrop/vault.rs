@@ -111,6 +111,7 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::maildrop::Source;
     use crate::secret::{Credential, Secret, SecretSource};
     use crate::upstream::Connector;
     use tokio::time::advance;
@@ -123,7 +124,7 @@ mod tests {
 
     fn entrusted(login: &str) -> Entrusted {
         // Cargo sets it.
-        let source = SecretSource::Environment("CARGO_PKG_NAME".to_owned());
+        let source = Source::Password(SecretSource::Environment("CARGO_PKG_NAME".to_owned()));
         Entrusted { login: login.to_owned(), connector: connector(), username: "alice".to_owned(), source }
     }
 

@@ -1,13 +1,17 @@
 //! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
 //! recognised, `proof` that one was right a short while ago, `source` where one is read from,
-//! `typeable` makes one for a device. `certificate` is what a client may show instead of one.
+//! `typeable` makes one for a device. `certificate` is what a client may show instead of one; `seal`
+//! and `keyring` keep them on a disk.
 
 mod argon2id;
 mod certificate;
 mod dump;
 mod hash;
+mod keyring;
 mod proof;
 mod scram;
+mod seal;
+mod signer;
 mod source;
 mod typeable;
 
@@ -18,9 +22,12 @@ use zeroize::Zeroizing;
 pub use certificate::{Fingerprint, NoFingerprint};
 pub use dump::prevent_core_dumps;
 pub use hash::{NoHash, PasswordHash, Unhashed};
+pub use keyring::{KeyError, Keyring};
 pub use proof::{NoRandom, Proof, Prover};
 pub use scram::{ScramVerifier, prepared};
-pub use source::{SecretSource, Unreadable};
+pub use seal::{Seal, Unsealable};
+pub use signer::{NoSignature, Signer};
+pub use source::{SecretSource, Unreadable, read_private};
 
 /// The octets of a password or token. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]

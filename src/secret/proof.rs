@@ -17,7 +17,7 @@ pub struct Prover(hmac::Key);
 pub struct Proof(hmac::Tag);
 
 /// The system gives no random numbers.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this system gives no random numbers")]
 pub struct NoRandom;
 

@@ -71,7 +71,7 @@ impl Unreadable {
 }
 
 impl SecretSource {
-    /// The configuration's key for it.
+    /// The configuration's key for a password in it.
     pub fn key(&self) -> &'static str {
         match self {
             Self::File(_) => "password_file",
@@ -79,6 +79,11 @@ impl SecretSource {
             Self::Command(_) => "password_command",
             Self::Credential(_) => "password_credential",
         }
+    }
+
+    /// The same without what is behind the place: a `password_file` is a file.
+    pub fn kind(&self) -> &'static str {
+        self.key().trim_start_matches("password_")
     }
 
     /// What can be said without reading it; a command is not run.
@@ -154,6 +159,11 @@ fn judge(path: &Path, metadata: &Metadata) -> Result<(), Unreadable> {
 
 fn failed(path: &Path, source: io::Error) -> Unreadable {
     Unreadable::File { path: path.display().to_string(), source }
+}
+
+/// Reads the whole of a file that is its owner's alone, of at most 64 KiB.
+pub async fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    file(path.to_owned()).await
 }
 
 async fn file(path: PathBuf) -> Result<Zeroizing<Vec<u8>>, Unreadable> {

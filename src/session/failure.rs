@@ -1,6 +1,7 @@
 //! The one table from every error to a POP3 reply (RFC 2449 §8, RFC 3206).
 
-use crate::auth::Refused;
+use crate::auth::{Refused, oauth};
+use crate::grants;
 use crate::maildrop::Error;
 use crate::pop3::{Code, Reply};
 use crate::upstream::{self, Code as Imap, Status};
@@ -28,6 +29,14 @@ pub fn reply(error: &Error) -> Reply {
                 "The bridge's password for the mail server is refused; who runs the bridge must look at its log",
             )
         }
+        Error::SignIn(error) => sign_in(error),
+        Error::TokenRefused { .. } => {
+            tracing::error!(%error, "a sign-in for a mail server");
+            Reply::coded(
+                Code::SysPerm,
+                "The mail server refuses the bridge's sign-in; who runs the bridge must look at its log",
+            )
+        }
         Error::InUse => Reply::coded(Code::InUse, "The maildrop is in use by another session"),
         Error::Unsuited(reason) => {
             Reply::coded(Code::SysPerm, format!("The bridge's settings cannot be kept: {reason}"))
@@ -49,6 +58,46 @@ pub fn reply(error: &Error) -> Reply {
             format!("some deleted messages not removed: {removed} of {marked} were"),
         ),
         Error::Kept => Reply::coded(Code::SysTemp, "some deleted messages not removed"),
+    }
+}
+
+/// Why the bridge has no access token. It is never the program's password that is wrong.
+fn sign_in(error: &grants::Error) -> Reply {
+    use grants::Error as E;
+    match error {
+        E::NotSignedIn { login } => Reply::coded(
+            Code::SysPerm,
+            format!("The bridge is not signed in at the mail provider yet: popbridge authorize {login}"),
+        ),
+        E::Gone { login, .. } => Reply::coded(
+            Code::SysPerm,
+            format!("The bridge must be signed in anew at the mail provider: popbridge authorize {login}"),
+        ),
+        E::Provider { reason, .. } => match reason {
+            oauth::Error::Unavailable { .. } | oauth::Error::Secret { may_pass: true, .. } => Reply::coded(
+                Code::SysTemp,
+                "The mail provider's sign-in server gives no token now; try again later",
+            ),
+            oauth::Error::Gone(_) | oauth::Error::Misconfigured(_) | oauth::Error::Secret { .. } => {
+                tracing::error!(%error, "a sign-in for a mail server");
+                Reply::coded(
+                    Code::SysPerm,
+                    "The mail provider refuses the bridge's sign-in; who runs the bridge must look at its log",
+                )
+            }
+        },
+        E::Key(error) => {
+            tracing::error!(%error, "the state key");
+            Reply::coded(
+                Code::SysPerm,
+                "The bridge cannot open its sign-in for the mail server; who runs the bridge must look at its log",
+            )
+        }
+        E::Store(error) => {
+            tracing::error!(%error, "state database");
+            Reply::coded(Code::SysTemp, "The bridge cannot use its state database; try again later")
+        }
+        E::Interrupted => Reply::coded(Code::SysTemp, "The bridge is shutting down"),
     }
 }
 
@@ -75,7 +124,7 @@ impl Denied {
         match self {
             Self::AtTheDoor(Refused::NoRoute | Refused::Wrong(_) | Refused::Certificate(_)) => true,
             Self::AtTheDoor(Refused::Busy | Refused::TooMany(_)) => false,
-            Self::Behind(Error::SecretRefused { .. }) => false,
+            Self::Behind(Error::SecretRefused { .. } | Error::TokenRefused { .. }) => false,
             Self::Behind(error) => rejection(error).is_some(),
         }
     }
@@ -84,7 +133,7 @@ impl Denied {
 /// The mail server's words for credentials that it rejects, whoever they came from.
 pub fn rejection(error: &Error) -> Option<&Status> {
     match error {
-        Error::SecretRefused { status, .. } => Some(status),
+        Error::SecretRefused { status, .. } | Error::TokenRefused { status, .. } => Some(status),
         Error::Upstream(upstream::Error::Login(status)) if status.rejects_credentials() => Some(status),
         _ => None,
     }

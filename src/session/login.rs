@@ -8,7 +8,8 @@ use super::Context;
 use super::failure::{Denied, rejection};
 use crate::activity::Activity;
 use crate::auth::{Admitted, Attempt, Credentials, Opening, Refused, Route, Visitor};
-use crate::maildrop::{Account, Entrusted, Error, Maildrop};
+use crate::grants;
+use crate::maildrop::{Account, Entrusted, Error, Maildrop, Source};
 use crate::pop3::Reply;
 use crate::upstream::{self, Connector};
 
@@ -62,7 +63,12 @@ impl Login<'_> {
     ) -> Result<Maildrop, Error> {
         let (login, username) = (login.to_owned(), route.username.clone());
         let account = match opening {
-            Opening::Kept(source) => Entrusted { login, connector, username, source }.account().await?,
+            Opening::Kept(means) => {
+                let source = Source::of(&means, &self.context.grants, &login, &username);
+                // What signs in somewhere was read with the places to do so.
+                let source = source.ok_or_else(|| grants::Error::NotSignedIn { login: login.clone() })?;
+                Entrusted { login, connector, username, source }.account().await?
+            }
             Opening::Given(credential) => Account { login, connector, username, credential, source: None },
         };
         let (rejections, upstream) = (&self.context.rejections, &route.upstream.name);

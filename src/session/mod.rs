@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{Accounts, Door, Rejections, Throttle};
 use crate::config::{Limits, Security};
+use crate::grants::Grants;
 use crate::maildrop::Maildrops;
 use crate::pop3::{Connection, Interrupted};
 use crate::shutdown::Shutdown;
@@ -35,6 +36,7 @@ pub struct Context {
     /// By the upstreams' names.
     pub connectors: HashMap<String, Connector>,
     pub maildrops: Maildrops,
+    pub grants: Grants,
     pub security: Security,
     pub limits: Limits,
     pub shutdown: Shutdown,

@@ -13,6 +13,7 @@ mod mailbox;
 mod notes;
 mod open;
 mod renumbering;
+mod token;
 mod unique_id;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,6 +27,7 @@ pub use listing::{Cached, CachedListing, CachedRow};
 pub use mailbox::{Former, MailboxId, MailboxName, Opened};
 pub use notes::Notes;
 pub use renumbering::Renumbering;
+pub use token::{SealedTokens, StoredTokens, TokenName};
 pub use unique_id::{Exceptions, Origin};
 
 use crate::ids::{Uid, UidValidity};

@@ -94,6 +94,7 @@ fn migrations() -> Migrator {
         migration(2, "listings, unique ids, deletions", include_str!("migrations/0002.sql")),
         migration(3, "counted keys", include_str!("migrations/0003.sql")),
         migration(4, "listings in parts", include_str!("migrations/0004.sql")),
+        migration(5, "tokens", include_str!("migrations/0005.sql")),
     ])
 }
 

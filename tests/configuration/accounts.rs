@@ -5,7 +5,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use popbridge::config::Config;
+use popbridge::config::{Config, Means};
 use popbridge::secret::{Fingerprint, SecretSource};
 
 use super::{UPSTREAM, has_words, parse, refused_at};
@@ -23,7 +23,9 @@ fn device(lines: &str) -> String {
 
 fn source(text: &str) -> SecretSource {
     let config = parse(text);
-    config.accounts[0].own_password.as_ref().expect("a password of its own").upstream.clone()
+    let own = config.accounts[0].own_password.as_ref().expect("a password of its own");
+    let Means::Password(source) = &own.upstream else { panic!("{:?}", own.upstream) };
+    source.clone()
 }
 
 #[test]
@@ -173,7 +175,8 @@ fn a_file_is_its_owners_alone() {
         set_permissions(&path, Permissions::from_mode(mode)).expect("our file");
         let config = load(&text).expect("closed");
         let own = config.accounts[0].own_password.as_ref().expect("its own");
-        assert_eq!(own.upstream, SecretSource::File(path.clone()), "relative to the folder");
+        let Means::Password(source) = &own.upstream else { panic!("{:?}", own.upstream) };
+        assert_eq!(*source, SecretSource::File(path.clone()), "relative to the folder");
         assert!(!format!("{config:?}").contains("argon2"), "{config:?}");
     }
     std::fs::remove_file(&path).expect("our file");

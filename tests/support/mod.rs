@@ -22,6 +22,7 @@ pub mod jwt;
 pub mod local;
 pub mod mail;
 pub mod names;
+pub mod oauth;
 pub mod polls;
 pub mod pop3;
 pub mod process;

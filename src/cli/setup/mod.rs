@@ -29,6 +29,7 @@ use self::access::Entry;
 use self::plan::{Access, Plan, Target};
 use self::questions::{Question, Questions, tell};
 use self::write::Existing;
+use super::authorize;
 use super::exit::{self, Failure};
 use super::state::print;
 use crate::config::{ListenerTls, OnDelete, OnRetrieve};
@@ -202,7 +203,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     print(&format!("\n{}\n", finish::card(&place, &device, on_delete)))?;
     if matches!(entry, Entry::OAuth { .. }) {
-        sign_in(&path, &device.login);
+        sign_in(&questions, &path, &device.login);
     }
     if let Some(service) = &service {
         service.install(&path, &written.config)?;
@@ -229,14 +230,21 @@ fn files<'a>(existing: &Existing, login: &str, entry: &'a Entry) -> (Access<'a>,
     }
 }
 
-/// The sign-in is a command of its own, which can be repeated when consent is gone.
-fn sign_in(configuration: &Path, login: &str) {
+/// The sign-in, as `popbridge authorize` does it. It can be repeated; without it the rest is set up.
+fn sign_in(questions: &Questions, configuration: &Path, login: &str) {
     let quoted = super::source::quoted;
-    tell(&format!(
-        "Now sign in at the provider:\n  popbridge authorize --config {} {}\n",
+    let command = format!(
+        "popbridge authorize --config {} {}",
         quoted(&configuration.display().to_string()),
         quoted(login)
-    ));
+    );
+    if !questions.can_ask() {
+        return tell(&format!("Now sign in at the provider:\n  {command}\n"));
+    }
+    if let Err(failure) = authorize::run(&authorize::Arguments::new(configuration, login)) {
+        failure.report();
+        tell(&format!("The sign-in can be repeated:\n  {command}\n"));
+    }
 }
 
 /// Root's is the machine's.

@@ -10,7 +10,7 @@ use super::Arguments;
 use super::questions::{Question, Questions, tell, usage};
 use crate::cli::exit::{self, Failure};
 use crate::cli::source::quoted;
-use crate::config::{Certificate, Config};
+use crate::config::{Certificate, Config, Flow, Means};
 use crate::secret::SecretSource;
 
 /// The unit as packages have it.
@@ -156,8 +156,19 @@ fn named(config: &Config) -> Vec<PathBuf> {
         paths.extend([certificate.clone(), private_key.clone()]);
     }
     for account in &config.accounts {
-        if let Some(SecretSource::File(path)) = account.own_password.as_ref().map(|own| &own.upstream) {
+        if let Some(Means::Password(SecretSource::File(path))) =
+            account.own_password.as_ref().map(|own| &own.upstream)
+        {
             paths.push(path.clone());
+        }
+    }
+    for sign_in in &config.sign_ins {
+        paths.extend(sign_in.ca_certificate.clone());
+        if let Some(SecretSource::File(path)) = &sign_in.client_secret {
+            paths.push(path.clone());
+        }
+        if let Flow::ServiceAccount { key_file } = &sign_in.flow {
+            paths.push(key_file.clone());
         }
     }
     paths.sort();

@@ -1,0 +1,239 @@
+//! The key that the state's secrets are sealed with: where it is, and how it is made.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::seal::{KEY_LEN, Seal, Unsealable};
+use super::{NoRandom, Secret, SecretSource, Unreadable};
+
+/// Seals secrets with the key in one place, and opens them. The key is read each time: that is
+/// seldom, and a key that was put right counts at once.
+#[derive(Debug, Clone)]
+pub struct Keyring(Place);
+
+#[derive(Clone)]
+enum Place {
+    Source(SecretSource),
+    /// For what does not outlive the process.
+    Memory(Zeroizing<[u8; KEY_LEN]>),
+}
+
+/// Why there is no key, or it does not fit.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeyError {
+    #[error("the state key cannot be read from {key}: {reason}")]
+    Unreadable { key: &'static str, reason: String },
+    #[error("the state key cannot be made at {path}: {reason}")]
+    NotMade { path: String, reason: String },
+    #[error(
+        "what {key} holds is no state key: that is 32 random octets in base64, as \"openssl rand -base64 32\" prints them"
+    )]
+    NoKey { key: &'static str },
+    #[error(
+        "a token in the state database does not open with the key of {key}: {reason}. Put the former key back, or \
+         sign in anew: popbridge authorize LOGIN"
+    )]
+    Foreign { key: &'static str, reason: Unsealable },
+    #[error(transparent)]
+    Random(#[from] NoRandom),
+}
+
+impl Keyring {
+    /// With the key in this place: a file, a variable or a credential; a file that is not there is
+    /// made when first something is sealed.
+    pub fn new(source: SecretSource) -> Self {
+        Self(Place::Source(source))
+    }
+
+    /// With a new key that nobody will have again.
+    pub fn in_memory() -> Result<Self, NoRandom> {
+        Ok(Self(Place::Memory(Seal::new_key()?)))
+    }
+
+    /// Whether the key can be had, or could be made.
+    pub async fn check(&self) -> Result<(), KeyError> {
+        match self.key().await {
+            Err(KeyError::Unreadable { .. }) if self.missing().is_some() => Ok(()),
+            key => key.map(drop),
+        }
+    }
+
+    /// Seals a secret under a name; see [`Seal::seal`].
+    pub async fn seal(&self, name: &[&str], secret: &Secret) -> Result<Vec<u8>, KeyError> {
+        if let Some(path) = self.missing() {
+            let shown = path.display().to_string();
+            make(&path).map_err(|reason| KeyError::NotMade { path: shown, reason })?;
+        }
+        Ok(Seal::new(&*self.key().await?).seal(name, secret)?)
+    }
+
+    /// Opens what was sealed under this name.
+    pub async fn open(&self, name: &[&str], sealed: &[u8]) -> Result<Secret, KeyError> {
+        let seal = Seal::new(&*self.key().await?);
+        seal.open(name, sealed).map_err(|reason| KeyError::Foreign { key: self.name(), reason })
+    }
+
+    /// The configuration's key for the place.
+    fn name(&self) -> &'static str {
+        match &self.0 {
+            Place::Source(SecretSource::File(_)) => "key_file",
+            Place::Source(SecretSource::Environment(_)) => "key_env",
+            Place::Source(SecretSource::Credential(_)) => "key_credential",
+            Place::Source(SecretSource::Command(_)) => "key_command",
+            Place::Memory(_) => "this process",
+        }
+    }
+
+    /// The file that is still to be made.
+    fn missing(&self) -> Option<PathBuf> {
+        match &self.0 {
+            Place::Source(SecretSource::File(path)) => {
+                let found = fs::symlink_metadata(path);
+                found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound).then(|| path.clone())
+            }
+            Place::Source(_) | Place::Memory(_) => None,
+        }
+    }
+
+    async fn key(&self) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
+        let source = match &self.0 {
+            Place::Memory(key) => return Ok(key.clone()),
+            Place::Source(source) => source,
+        };
+        let text = source.read().await.map_err(|reason: Unreadable| KeyError::Unreadable {
+            key: self.name(),
+            reason: reason.to_string(),
+        })?;
+        let octets = STANDARD.decode(text.expose().trim_ascii()).map(Zeroizing::new).ok();
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        match octets {
+            Some(octets) if octets.len() == KEY_LEN => key.copy_from_slice(&octets),
+            _ => return Err(KeyError::NoKey { key: self.name() }),
+        }
+        Ok(key)
+    }
+}
+
+/// Names the place only.
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Source(source) => f.write_str(source.kind()),
+            Self::Memory(_) => f.write_str("memory"),
+        }
+    }
+}
+
+/// Makes a key file: whole or not at all, for its owner alone, and never over another one. Where two
+/// processes make it at once, one of them wins and both use its key.
+fn make(path: &Path) -> Result<(), String> {
+    let words = |error: io::Error| error.to_string();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let key = Seal::new_key().map_err(|error| error.to_string())?;
+    let text = Zeroizing::new(STANDARD.encode(*key) + "\n");
+    // Written under a name that nobody reads, then given its own, which fails if there is one.
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let draft = folder.join(format!(".{name}.{}.{:016x}", std::process::id(), fastrand::u64(..)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(words)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    });
+    let removed = fs::remove_file(&draft);
+    written.and(removed).map_err(words)?;
+    // Before anything is sealed with it, its name is on the disk, too.
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn secret() -> Secret {
+        Secret::new(b"refresh-token".to_vec())
+    }
+
+    fn ring(path: &Path) -> Keyring {
+        Keyring::new(SecretSource::File(path.to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_key_is_made_once_for_its_owner() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.key");
+        let ring = ring(&path);
+        ring.check().await.expect("it can be made");
+        assert!(!path.exists(), "a look makes nothing");
+        assert!(matches!(ring.open(&["a"], &[1; 40]).await, Err(KeyError::Unreadable { .. })));
+        assert!(!path.exists(), "nothing opens with a new key");
+        let sealed = ring.seal(&["a"], &secret()).await.expect("sealed");
+        assert_eq!(path.metadata().expect("made").permissions().mode() & 0o7777, 0o600);
+        assert_eq!(ring.open(&["a"], &sealed).await.expect("opened"), secret());
+        let text = fs::read(&path).expect("readable");
+        ring.seal(&["a"], &secret()).await.expect("sealed");
+        assert_eq!(fs::read(&path).expect("readable"), text, "the same key");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no draft is left");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn all_that_make_it_at_once_agree() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let ring = ring(&folder.path().join("popbridge.key"));
+            let sealing: Vec<_> = (0..8)
+                .map(|_| {
+                    let ring = ring.clone();
+                    tokio::spawn(async move { ring.seal(&["a"], &secret()).await })
+                })
+                .collect();
+            for sealed in sealing {
+                let sealed = sealed.await.expect("no panic").expect("sealed");
+                assert_eq!(ring.open(&["a"], &sealed).await.expect("opened"), secret());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_open_or_wrong_key_is_refused_with_the_way_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.key");
+        let ring = ring(&path);
+        let sealed = ring.seal(&["a"], &secret()).await.expect("sealed");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("our file");
+        for error in [
+            ring.seal(&["a"], &secret()).await.expect_err("open").to_string(),
+            ring.open(&["a"], &sealed).await.expect_err("open").to_string(),
+            ring.check().await.expect_err("open").to_string(),
+        ] {
+            assert!(error.contains("key_file") && error.contains("chmod 600"), "{error}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our file");
+        for text in ["", "\n", "hunter2\n", &STANDARD.encode([7; 31]), &STANDARD.encode([7; 33])] {
+            fs::write(&path, text).expect("written");
+            let error = ring.open(&["a"], &sealed).await.expect_err("no key").to_string();
+            assert!(!error.contains("hunter2") && error.contains("key_file"), "{error}");
+        }
+        fs::write(&path, STANDARD.encode([7; 32])).expect("written");
+        let error = ring.open(&["a"], &sealed).await.expect_err("another key").to_string();
+        assert!(error.contains("key_file") && error.contains("popbridge authorize"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn without_a_place_it_serves_this_process() {
+        let ring = Keyring::in_memory().expect("random numbers");
+        let sealed = ring.seal(&["a"], &secret()).await.expect("sealed");
+        assert_eq!(ring.open(&["a"], &sealed).await.expect("opened"), secret());
+        let other = Keyring::in_memory().expect("random numbers");
+        assert!(other.open(&["a"], &sealed).await.is_err());
+        assert_eq!(format!("{ring:?}"), "Keyring(memory)");
+    }
+}
