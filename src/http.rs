@@ -1,9 +1,14 @@
 //! Requests to web servers: where a token is had, and where a mail server is described.
 
 use std::error::Error as _;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -18,6 +23,11 @@ const LARGEST: usize = 1024 * 1024;
 /// `http_proxy`, `all_proxy` and `no_proxy` name.
 #[derive(Debug, Clone)]
 pub struct Http(reqwest::Client);
+
+/// Finds the addresses of a host.
+pub type Names = Arc<dyn Fn(String) -> Addresses + Send + Sync>;
+/// A host's addresses to come.
+pub type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// Whether an answer may send on to another place, over HTTPS only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +53,22 @@ pub enum HttpError {
 impl Http {
     /// Trusts servers that these authorities vouch for.
     pub fn new(roots: RootCertStore, redirects: Redirects) -> Result<Self, HttpError> {
+        Self::build(roots, redirects, None)
+    }
+
+    /// The same with names that the system does not know. By no proxy, which would not know them
+    /// either.
+    pub fn with_names(roots: RootCertStore, redirects: Redirects, names: Names) -> Result<Self, HttpError> {
+        Self::build(roots, redirects, Some(names))
+    }
+
+    /// Whether web servers are asked by a proxy, as far as the environment says.
+    pub fn proxied() -> bool {
+        let names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+        names.iter().any(|name| std::env::var_os(name).is_some_and(|proxy| !proxy.is_empty()))
+    }
+
+    fn build(roots: RootCertStore, redirects: Redirects, names: Option<Names>) -> Result<Self, HttpError> {
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let policy = match redirects {
             Redirects::Refused => Policy::none(),
@@ -52,16 +78,20 @@ impl Http {
                 _ => attempt.error("a redirect away from HTTPS"),
             }),
         };
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(policy)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .user_agent(concat!("popbridge/", env!("CARGO_PKG_VERSION")))
+            // A redirect's target must not learn the first address's query.
+            .referer(false)
             // A kept connection would be of use once an hour.
-            .pool_max_idle_per_host(0)
-            .build();
-        client.map(Self).map_err(|error| HttpError::Setup(reason(&error)))
+            .pool_max_idle_per_host(0);
+        if let Some(names) = names {
+            builder = builder.no_proxy().dns_resolver(Arc::new(By(names)));
+        }
+        builder.build().map(Self).map_err(|error| HttpError::Setup(reason(&error)))
     }
 
     /// Sends a request and reads its answer, of at most 1 MiB.
@@ -85,6 +115,19 @@ impl Http {
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
+    }
+}
+
+/// Gives reqwest addresses; the port is the URL's.
+struct By(Names);
+
+impl Resolve for By {
+    fn resolve(&self, name: Name) -> Resolving {
+        let addresses = (self.0)(name.as_str().to_owned());
+        Box::pin(async move {
+            let addresses = addresses.await?.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses) as Addrs)
+        })
     }
 }
 

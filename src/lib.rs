@@ -11,6 +11,7 @@
 //! | 4 | [`session`] | the three states, and the table from errors to replies |
 //! | 3 | [`maildrop`] | the domain: frozen listing, unique ids, policy, reader, removal |
 //! | 3 | [`grants`] | the tokens that accounts sign in with: kept, renewed one at a time |
+//! | 3 | [`discovery`] | from a mail address to its IMAP server |
 //! | 2 | [`auth`] | from a login to an upstream, and whether it is let in; SASL; who guesses; OAuth 2 |
 //! | 2 | [`upstream`] | the IMAP server: framer, guard, control, listing, bodies |
 //! | 2 | [`store`] | what outlives a session, in SQLite |
@@ -34,6 +35,7 @@ pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod discovery;
 pub mod failpoint;
 pub mod fingerprint;
 pub mod grants;

@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
 use popbridge::config::{Config, Upstream};
 use popbridge::secret::Secret;
@@ -12,7 +14,10 @@ use support::bridge::{Bridge, Settings};
 use support::dovecot::{Dovecot, Options, PASSWORD};
 use support::jwt::Issuer;
 use support::pop3::Pop3;
+use support::process;
 
+/// Of curl(1).
+const LOGIN_REFUSED: Option<i32> = Some(67);
 /// An hour, in seconds.
 const HOUR: i64 = 3600;
 
@@ -115,8 +120,17 @@ async fn authenticate_login_where_nothing_else_is_offered() {
     assert!(refusal(login(&upstream, "alice", "wrong").await).rejects_credentials());
 }
 
+/// alice's first message by curl, with a token of her own.
+fn curl(bridge: &Bridge, mechanism: &str, token: &str) -> Output {
+    let mut command = Command::new(process::require("curl", "curl"));
+    command
+        .args(["--silent", "--show-error", "--noproxy", "*", "--user", "alice:", "--oauth2-bearer", token])
+        .args(["--login-options", &format!("AUTH={mechanism}"), &format!("pop3://{}/1", bridge.address())]);
+    process::run(&mut command, Duration::from_secs(60))
+}
+
 #[test]
-#[ignore = "needs Dovecot; .ci/run runs it"]
+#[ignore = "needs Dovecot and curl; .ci/run runs it"]
 fn a_program_reads_its_mail_with_a_token() {
     let issuer = Issuer::new();
     let dovecot = Dovecot::start(&Options { extra: &issuer.dovecot(), ..Options::default() });
@@ -135,6 +149,14 @@ fn a_program_reads_its_mail_with_a_token() {
         assert!(answer.starts_with("+OK 1 messages"), "{answer}");
         client.ok("QUIT").await;
     });
+    for mechanism in ["XOAUTH2", "OAUTHBEARER"] {
+        for (token, expected) in [(&good, Some(0)), (&expired, LOGIN_REFUSED)] {
+            let output = curl(&bridge, mechanism, token);
+            assert_eq!(output.status.code(), expected, "{mechanism}: {output:?}");
+            let fetched = output.stdout.as_slice() == b"Subject: hello\r\n\r\nhi\r\n";
+            assert_eq!(fetched, output.status.success(), "{mechanism}");
+        }
+    }
     let report = bridge.run(&["check", "--login", "alice"], Some(&good));
     let report = String::from_utf8_lossy(&report.stdout).into_owned();
     assert!(report.contains("a login would go by AUTHENTICATE OAUTHBEARER"), "{report}");

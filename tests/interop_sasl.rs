@@ -67,6 +67,15 @@ impl Stage {
             .listeners(&["none", "implicit"])
             .certificate(&authority)
             .with("tls", &format!("client_ca = {:?}", authority.ca()))
+            .with(
+                "upstream.tokens",
+                &format!(
+                    "url = \"{}\"\ndomains = [\"tokens.example\"]\nauthentication = \"oauth2\"",
+                    dovecot.url()
+                ),
+            )
+            // Much is wrong here on purpose.
+            .with("security", "max_login_failures = 0\nlogin_failure_window = \"1s\"")
             .with("[account]", &accounts.join("\n[[account]]\n"));
         Self { messages, bridge: Bridge::start(&settings), dovecot, home, authority, camera, stranger }
     }

@@ -13,7 +13,8 @@ const USAGE: i32 = 64;
 const NO_PERMISSION: i32 = 77;
 const CONFIG: i32 = 78;
 
-const SUBCOMMANDS: [&[&str]; 9] = [
+const SUBCOMMANDS: [&[&str]; 10] = [
+    &["setup"],
     &["serve"],
     &["check"],
     &["deletions", "list"],
@@ -168,6 +169,12 @@ fn every_command_line_is_taken() {
                 assert_eq!(popbridge(&arguments, folder.path()).0, Some(NO_PERMISSION), "{place}");
                 continue;
             }
+            if words == ["setup"] {
+                // It has nobody to ask here.
+                let (code, said) = popbridge(&["setup"], folder.path());
+                assert!(code == Some(USAGE) && said.contains("there is no terminal"), "{place}\n{said}");
+                continue;
+            }
             for index in 1..words.len() {
                 match words[index - 1].as_str() {
                     "--imap" => words[index] = "no-url".to_owned(),
@@ -220,8 +227,19 @@ fn links_lead_somewhere() {
             if target.starts_with("https://") {
                 continue;
             }
-            let path = root().join(folder).join(target);
+            let (file, heading) =
+                target.split_once('#').map_or((target, None), |(file, at)| (file, Some(at)));
+            let own = root().join(&document.name);
+            let path = if file.is_empty() { own } else { root().join(folder).join(file) };
             assert!(path.exists(), "{}: {target} is missing", document.name);
+            if let Some(heading) = heading {
+                let text = std::fs::read_to_string(&path).expect("a document");
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let is_it = |line: &str| {
+                    line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-") == heading
+                };
+                assert!(headings.any(is_it), "{}: no heading {target}", document.name);
+            }
             seen += 1;
         }
     }

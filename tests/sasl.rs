@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use imapsim::Server;
+use imapsim::{Persona, Server};
 use popbridge::secret::{PasswordHash, Secret};
 use rsasl::prelude::{Mechname, SASLClient, SASLConfig, Session};
 use support::bridge::{Bridge, Settings};
@@ -59,10 +59,19 @@ impl Stage {
         self.account(login, &format!("password_hash = \"{VERIFIER}\"\n{lines}"))
     }
 
+    /// A second upstream, for programs with tokens of their own.
+    fn tokens(&self) -> String {
+        let url = format!("imap://{}", self.sim.address());
+        format!("url = \"{url}\"\ndomains = [\"tokens.example\"]\nauthentication = \"oauth2\"")
+    }
+
     fn settings(&self, accounts: &[String]) -> Settings {
         Settings::new(format!("imap://{}", self.sim.address()))
             .listeners(&["starttls", "implicit"])
             .certificate(&self.authority)
+            .with("upstream.tokens", &self.tokens())
+            // Many a test is wrong on purpose.
+            .with("security", "max_login_failures = 0\nlogin_failure_window = \"1s\"")
             .with("[account]", &accounts.join("\n[[account]]\n"))
     }
 }
@@ -381,7 +390,7 @@ async fn no_exchange_leaves_a_secret_in_the_log() {
         // As some broken programs send it.
         client.err(&format!("AUTH {mechanism} {PENCIL}")).await;
     }
-    for login in ["scanner", "alice"] {
+    for login in ["scanner", "alice@tokens.example"] {
         let token = STANDARD.encode(format!("user={login}\x01auth=Bearer t0ken-of-mine\x01\x01"));
         if client.command(&format!("AUTH XOAUTH2 {token}")).await.starts_with('+') {
             client.err("").await;
@@ -413,4 +422,42 @@ async fn greets(
     };
     let mut octet = [0];
     matches!(tls.read(&mut octet).await, Ok(1))
+}
+
+#[tokio::test]
+async fn a_programs_own_token_opens_the_upstream() {
+    for offered in ["AUTH=XOAUTH2", "AUTH=OAUTHBEARER"] {
+        let builder = Server::builder().user("alice@example.org", "n0t-it").persona(Persona::Dovecot);
+        let sim = builder.start().await.expect("the simulator starts");
+        sim.set_token("alice@example.org", "t0ken");
+        for name in ["AUTH=PLAIN", "AUTH=LOGIN"] {
+            sim.set_capability(name, false);
+        }
+        sim.set_capability(offered, true);
+        let settings = Settings::new(format!("imap://{}", sim.address()))
+            .with("upstream.home", "authentication = \"oauth2\"");
+        let bridge = Local::start(&settings).await;
+        for (mechanism, right, wrong) in [
+            (
+                "XOAUTH2",
+                "user=alice@example.org\x01auth=Bearer t0ken\x01\x01",
+                "user=alice@example.org\x01auth=Bearer old\x01\x01",
+            ),
+            (
+                "OAUTHBEARER",
+                "n,a=alice@example.org,\x01auth=Bearer t0ken\x01\x01",
+                "n,a=alice@example.org,\x01auth=Bearer old\x01\x01",
+            ),
+        ] {
+            let mut client = Pop3::connect(bridge.address()).await;
+            let answer = client.command(&format!("AUTH {mechanism} {}", STANDARD.encode(wrong))).await;
+            assert!(String::from_utf8(challenge(&answer)).expect("text").contains("status"), "{answer}");
+            let answer = client.command("AQ==").await;
+            assert!(answer.starts_with("-ERR [AUTH]"), "{answer}");
+            let answer = client.command(&format!("AUTH {mechanism} {}", STANDARD.encode(right))).await;
+            assert!(answer.starts_with("+OK 0 messages"), "{mechanism} {offered}: {answer}");
+            client.quit().await;
+            bridge.settled(0).await;
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::config::{Account, Maildrop, Means, Upstream, folder_name, upstream_for};
+use crate::config::{Account, Authentication, Maildrop, Means, Upstream, folder_name, upstream_for};
 use crate::secret::{Fingerprint, ScramVerifier};
 
 /// Where a login leads.
@@ -113,9 +113,12 @@ impl Accounts {
     }
 }
 
-/// Whether an upstream is shown a program's token: each is, and says itself if it cannot use it.
-pub fn takes_tokens(_: &Upstream) -> bool {
-    true
+/// Whether an upstream is shown a program's token.
+pub fn takes_tokens(upstream: &Upstream) -> bool {
+    match upstream.authentication {
+        Authentication::Password => false,
+        Authentication::OAuth2 => true,
+    }
 }
 
 /// A login and a folder, both with something in them, at the last separator behind the last `@`:

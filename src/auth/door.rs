@@ -205,7 +205,11 @@ mod tests {
 
         async fn knock(&self, login: &str, password: &str, visitor: Visitor) -> Result<String, Refused> {
             let password = Secret::new(password.as_bytes().to_vec());
-            let credentials = Credentials { login: login.to_owned(), claim: Claim::Password(password) };
+            self.claim(login, Claim::Password(password), visitor).await
+        }
+
+        async fn claim(&self, login: &str, claim: Claim, visitor: Visitor) -> Result<String, Refused> {
+            let credentials = Credentials { login: login.to_owned(), claim };
             let admitted = self.door.admit(self.accounts.route(login), &credentials, visitor).await;
             admitted.map(|admitted| admitted.route.username)
         }
@@ -292,5 +296,46 @@ mod tests {
         assert!(house.knock("x@a.example", "anything", inside).await.is_ok());
         assert!(house.knock("y@a.example", "anything", HOME).await.is_ok());
         assert_eq!(house.knock("nobody", "x", HOME).await, Err(Refused::NoRoute), "nothing to hide");
+    }
+
+    #[tokio::test]
+    async fn a_claim_opens_the_login_that_it_proves() {
+        let verifier = |password: &str| {
+            let password = Secret::new(password.as_bytes().to_vec());
+            ScramVerifier::of(&password).expect("a password")
+        };
+        let (own, other) = (verifier("pencil"), verifier("pencil"));
+        let shown = Visitor { tls: true, certificate: Some(Fingerprint::of(b"abc")), ..HOME };
+        let house = House::new(&format!(
+            "[[account]]\nlogin = \"a\"\nupstream = \"a\"\nusername = \"alice\"\npassword_env = \"A\"\n\
+             password_hash = \"{}\"\nclient_certificate = \"{}\"\n[[account]]\nlogin = \"b\"\n\
+             upstream = \"a\"\npassword_env = \"A\"\npassword_hash = \"{HASH}\"\n\
+             [tls]\nself_signed = true\nclient_ca = \"ca.pem\"\n\
+             [upstream.t]\nurl = \"imaps://t.example\"\ndomains = [\"t.example\"]\n\
+             authentication = \"oauth2\"\n",
+            own.as_str(),
+            Fingerprint::of(b"abc")
+        ));
+        let token = || Claim::Token { token: Secret::new(b"t".to_vec()), refusal: "" };
+        for claim in [Claim::Scram(Some(own.clone())), Claim::Certificate] {
+            assert_eq!(house.claim("a", claim, shown).await, Ok("alice".to_owned()));
+        }
+        for claim in
+            [Claim::Scram(None), Claim::Scram(Some(other)), Claim::Scram(Some(own.locked())), token()]
+        {
+            assert!(is_wrong(&house.claim("a", claim, shown).await));
+        }
+        assert!(is_wrong(&house.claim("a", Claim::Certificate, HOME).await), "none was shown");
+        let stranger = Visitor { certificate: Some(Fingerprint::of(b"abd")), ..shown };
+        for (login, visitor) in [("a", stranger), ("b", shown), ("x@a.example", shown), ("nobody", shown)] {
+            let refused = house.claim(login, Claim::Certificate, visitor).await;
+            assert!(matches!(refused, Err(Refused::Certificate(_))), "{login}: {refused:?}");
+        }
+        for login in ["b", "x@a.example", "nobody"] {
+            assert!(is_wrong(&house.claim(login, Claim::Scram(Some(own.clone())), HOME).await), "{login}");
+        }
+        assert!(is_wrong(&house.claim("b", token(), HOME).await));
+        assert!(is_wrong(&house.claim("x@a.example", token(), HOME).await), "its upstream takes none");
+        assert!(house.claim("x@t.example", token(), HOME).await.is_ok(), "its upstream judges");
     }
 }

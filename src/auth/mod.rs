@@ -31,6 +31,15 @@ pub struct Visitor {
     pub certificate: Option<Fingerprint>,
 }
 
+/// All that an exchange has to know of who holds it, and with whom.
+#[derive(Clone, Copy)]
+pub struct Entrance<'a> {
+    pub accounts: &'a Accounts,
+    pub door: &'a Door,
+    pub throttle: &'a Throttle,
+    pub visitor: Visitor,
+}
+
 /// A name and what is to prove it, as the client gave them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {

@@ -18,7 +18,7 @@ use super::table::{Lasting, Table};
 use super::turns::{Turn, Turns};
 use super::{Credentials, Refused, Route};
 use crate::config::Security;
-use crate::secret::{NoRandom, Prover};
+use crate::secret::{NoRandom, Prover, Secret};
 
 /// How late the first wrong password is answered; each further one twice as late.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -139,13 +139,7 @@ impl Throttle {
         credentials: &Credentials,
         route: Option<&Route>,
     ) -> Result<Attempt<'_>, Refused> {
-        let (place, name) = guessed(credentials, route);
-        let address = self.keys.hash_one(network(address));
-        let account = self.keys.hash_one((place, &name));
-        let pair = self.keys.hash_one((address, account));
-        let password = credentials.claim.secret();
-        let password = password.map(|password| self.prover.proof(place, &name, password).fingerprint());
-        let mut attempt = Attempt { throttle: self, address, account, pair, password, turn: None };
+        let mut attempt = self.guess(address, &credentials.login, route, credentials.claim.secret());
         attempt.permitted()?;
         if !attempt.was_right() {
             attempt.turn = Some(timeout(PATIENCE, attempt.turn()).await.map_err(|_| Refused::Busy)?);
@@ -153,6 +147,26 @@ impl Throttle {
             attempt.permitted()?;
         }
         Ok(attempt)
+    }
+
+    /// Whether nothing can be tried from there at this login just now.
+    pub fn shuts_out(&self, address: IpAddr, login: &str, route: Option<&Route>) -> bool {
+        self.guess(address, login, route, None).permitted().is_err()
+    }
+
+    fn guess(
+        &self,
+        address: IpAddr,
+        login: &str,
+        route: Option<&Route>,
+        password: Option<&Secret>,
+    ) -> Attempt<'_> {
+        let (place, name) = guessed(login, route);
+        let address = self.keys.hash_one(network(address));
+        let account = self.keys.hash_one((place, &name));
+        let pair = self.keys.hash_one((address, account));
+        let password = password.map(|password| self.prover.proof(place, &name, password).fingerprint());
+        Attempt { throttle: self, address, account, pair, password, turn: None }
     }
 
     /// Something came from there that cannot even be tried; how late it is to be answered.
@@ -264,13 +278,13 @@ impl<'a> Attempt<'a> {
 
 /// What a password is guessed of: a device's own, or the mailbox behind whatever folder. Mail
 /// servers mostly take a name in any case.
-fn guessed<'r>(credentials: &Credentials, route: Option<&'r Route>) -> (&'r str, String) {
+fn guessed<'r>(login: &str, route: Option<&'r Route>) -> (&'r str, String) {
     match route {
         Some(Route { account: Some(account), .. }) if account.own_password.is_some() => {
             ("", account.login.clone())
         }
         Some(route) => (&route.upstream.name, route.username.to_lowercase()),
-        None => ("", credentials.login.to_lowercase()),
+        None => ("", login.to_lowercase()),
     }
 }
 

@@ -63,7 +63,7 @@ struct UpstreamReport {
 }
 
 #[derive(Serialize)]
-struct LoginReport {
+pub struct LoginReport {
     login: String,
     upstream: String,
     username: String,
@@ -72,9 +72,26 @@ struct LoginReport {
     capabilities: Vec<String>,
     /// Absent without `compress = true`.
     compression: Option<CompressionReport>,
-    folders: Vec<FolderReport>,
-    policies: Vec<PolicyReport>,
+    pub folders: Vec<FolderReport>,
+    pub policies: Vec<PolicyReport>,
     error: Option<String>,
+}
+
+impl LoginReport {
+    /// Before anything is found out.
+    pub fn of(account: &Account) -> Self {
+        Self {
+            login: account.login.clone(),
+            upstream: account.connector.upstream().name.clone(),
+            username: account.username.clone(),
+            login_by: None,
+            capabilities: Vec::new(),
+            compression: None,
+            folders: Vec::new(),
+            policies: Vec::new(),
+            error: None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -96,17 +113,17 @@ impl From<&Compression> for CompressionReport {
 }
 
 #[derive(Serialize)]
-struct FolderReport {
-    name: String,
-    messages: u32,
+pub struct FolderReport {
+    pub name: String,
+    pub messages: u32,
 }
 
 #[derive(Serialize)]
-struct PolicyReport {
-    on_delete: &'static str,
+pub struct PolicyReport {
+    pub on_delete: &'static str,
     configured: bool,
     /// Why it cannot be honoured; absent if it can.
-    refused: Option<String>,
+    pub refused: Option<String>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -214,24 +231,15 @@ async fn reach(upstream: &Arc<Upstream>) -> Result<UpstreamReport, Failure> {
 }
 
 async fn log_in(route: &Route, account: &Account) -> LoginReport {
-    let mut report = LoginReport {
-        login: account.login.clone(),
-        upstream: route.upstream.name.clone(),
-        username: route.username.clone(),
-        login_by: None,
-        capabilities: Vec::new(),
-        compression: None,
-        folders: Vec::new(),
-        policies: Vec::new(),
-        error: None,
-    };
+    let mut report = LoginReport::of(account);
     if let Err(error) = try_login(account, &route.maildrop, &mut report).await {
         report.error = Some(error.to_string());
     }
     report
 }
 
-async fn try_login(
+/// Logs in, opens the folders, and asks what the mail server lets each policy do.
+pub async fn try_login(
     account: &Account,
     configured: &Maildrop,
     report: &mut LoginReport,

@@ -16,10 +16,12 @@ pub const NO_PERMISSION: u8 = 77;
 pub const UNAVAILABLE: u8 = 69;
 /// Something that should not happen.
 const SOFTWARE: u8 = 70;
-/// The state cannot be written.
-const CANNOT_CREATE: u8 = 73;
+/// The state, or a file, cannot be written.
+pub const CANNOT_CREATE: u8 = 73;
 /// The configuration is wrong.
 pub const CONFIG: u8 = 78;
+/// A person has stopped it, as a shell tells of SIGINT.
+pub const INTERRUPTED: u8 = 130;
 
 /// An error with its exit code.
 pub struct Failure {

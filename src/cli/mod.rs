@@ -13,6 +13,7 @@ mod hash_password;
 mod login;
 mod restore;
 mod serve;
+mod setup;
 mod source;
 mod state;
 mod trail;
@@ -43,6 +44,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// From a mail address to a working bridge: asks, tries out, writes the configuration.
+    #[command(after_help = setup::EXAMPLES)]
+    Setup(Box<setup::Arguments>),
     /// Run the bridge.
     Serve(serve::Arguments),
     /// Try out a configuration: is it right, does the mail server answer, can it keep the policies?
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
+        Command::Setup(arguments) => setup::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Deletions(arguments) => deletions::run(&arguments),

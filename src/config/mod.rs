@@ -13,8 +13,10 @@ mod resolve;
 mod secrets;
 mod source;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -292,6 +294,45 @@ pub enum TransportSecurity {
 /// How the upstream's user name is made from the login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsernameTemplate(String);
+
+impl Default for UsernameTemplate {
+    fn default() -> Self {
+        Self("{login}".to_owned())
+    }
+}
+
+impl fmt::Display for UsernameTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why some text is no template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoTemplate {
+    #[error("an empty username logs nobody in; leave the key out for \"{{login}}\"")]
+    Empty,
+    #[error("username may hold {{login}}, {{local}} and {{domain}} in braces, nothing else")]
+    Unknown,
+}
+
+impl FromStr for UsernameTemplate {
+    type Err = NoTemplate;
+
+    fn from_str(text: &str) -> Result<Self, NoTemplate> {
+        if text.is_empty() {
+            return Err(NoTemplate::Empty);
+        }
+        let mut rest = text;
+        while let Some((_, behind)) = rest.split_once('{') {
+            rest = match behind.split_once('}') {
+                Some(("login" | "local" | "domain", after)) => after,
+                _ => return Err(NoTemplate::Unknown),
+            };
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
 
 impl UsernameTemplate {
     /// `{login}`, `{local}` and `{domain}` filled in.

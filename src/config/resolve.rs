@@ -17,8 +17,8 @@ use super::places::state_directory;
 use super::secrets::Places;
 use super::source::Source;
 use super::{
-    Certificate, Config, Database, Limits, Listener, ListenerTls, Security, TransportSecurity, Upstream,
-    UsernameTemplate,
+    Certificate, Config, Database, Limits, Listener, ListenerTls, NoTemplate, Security, TransportSecurity,
+    Upstream, UsernameTemplate,
 };
 use crate::secret::SecretSource;
 
@@ -228,7 +228,7 @@ fn upstream(
     }
     let username = match form.username {
         Some(template) => username_template(source, template)?,
-        None => UsernameTemplate("{login}".to_owned()),
+        None => UsernameTemplate::default(),
     };
     let connections = form.connections_per_account;
     if *connections.get_ref() == 0 {
@@ -257,23 +257,7 @@ fn username_template(
     source: &Source<'_>,
     template: Spanned<String>,
 ) -> Result<UsernameTemplate, ConfigError> {
-    if template.get_ref().is_empty() {
-        return Err(source
-            .at(&template.span(), "an empty username logs nobody in; leave the key out for \"{login}\""));
-    }
-    let mut rest = template.get_ref().as_str();
-    while let Some((_, behind)) = rest.split_once('{') {
-        rest = match behind.split_once('}') {
-            Some(("login" | "local" | "domain", after)) => after,
-            _ => {
-                return Err(source.at(
-                    &template.span(),
-                    "username may hold {login}, {local} and {domain} in braces, nothing else",
-                ));
-            }
-        };
-    }
-    Ok(UsernameTemplate(template.into_inner()))
+    template.get_ref().parse().map_err(|error: NoTemplate| source.at(&template.span(), error.to_string()))
 }
 
 fn database(source: &Source<'_>, url: &Spanned<String>) -> Result<Database, ConfigError> {

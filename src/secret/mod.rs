@@ -1,6 +1,7 @@
 //! Passwords: never printed, zeroed when dropped. `hash` is what is kept of one that only has to be
-//! recognised, `proof` that one was right a short while ago, `source` where one is read from.
-//! `certificate` is what a client may show instead of one; `seal` and `keyring` keep them on a disk.
+//! recognised, `proof` that one was right a short while ago, `source` where one is read from,
+//! `typeable` makes one for a device. `certificate` is what a client may show instead of one; `seal`
+//! and `keyring` keep them on a disk.
 
 mod argon2id;
 mod certificate;
@@ -12,6 +13,7 @@ mod scram;
 mod seal;
 mod signer;
 mod source;
+mod typeable;
 
 use std::fmt;
 

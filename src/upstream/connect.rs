@@ -1,6 +1,7 @@
 //! From an upstream's configuration to a connected socket, verified by its certificate.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub enum SetupError {
 pub struct Connector {
     upstream: Arc<Upstream>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Where the host is, if the system is not to be asked.
+    addresses: Option<Arc<[SocketAddr]>>,
     /// When QRESYNC has last done harm, for all clones.
     resync_failed: Arc<Mutex<Option<Instant>>>,
     opening: Arc<Semaphore>,
@@ -68,7 +71,19 @@ impl Connector {
                 Some((TlsConnector::from(Arc::new(config)), name))
             }
         };
-        Ok(Self { upstream, tls, resync_failed: Arc::default(), opening: Arc::new(Semaphore::new(OPENING)) })
+        Ok(Self {
+            upstream,
+            tls,
+            addresses: None,
+            resync_failed: Arc::default(),
+            opening: Arc::new(Semaphore::new(OPENING)),
+        })
+    }
+
+    /// Connects to one of these addresses, whatever the system knows of the host. The certificate is
+    /// verified for the host all the same.
+    pub fn at(self, addresses: &[SocketAddr]) -> Self {
+        Self { addresses: Some(addresses.into()), ..self }
     }
 
     /// New connections go without QRESYNC for a while.
@@ -103,8 +118,13 @@ impl Connector {
 
     /// A connection before its greeting: under TLS already, unless STARTTLS is to come.
     pub async fn connect(&self) -> Result<Wire> {
-        let address = (self.upstream.host.as_str(), self.upstream.port);
-        let socket = timeout(self.deadline(), TcpStream::connect(address))
+        let connecting = async {
+            match &self.addresses {
+                Some(addresses) => TcpStream::connect(&**addresses).await,
+                None => TcpStream::connect((self.upstream.host.as_str(), self.upstream.port)).await,
+            }
+        };
+        let socket = timeout(self.deadline(), connecting)
             .await
             .map_err(|_| self.unreachable(io::ErrorKind::TimedOut.into()))?
             .map_err(|source| self.unreachable(source))?;

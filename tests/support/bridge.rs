@@ -117,7 +117,11 @@ impl Bridge {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let text = settings.text(folder.path());
         std::fs::write(folder.path().join("popbridge.toml"), text).expect("a file is written");
-        let listeners = settings.listeners.len();
+        Self::start_in(folder, settings.listeners.len(), environment)
+    }
+
+    /// Starts it with the configuration that is in this folder already, and has so many listeners.
+    pub fn start_in(folder: TempDir, listeners: usize, environment: Environment) -> Self {
         let (child, log) = spawn(&folder.path().join("popbridge.toml"), environment);
         let mut bridge = Self { folder, listeners, child, log, addresses: Vec::new() };
         bridge.await_listeners();

@@ -6,18 +6,25 @@ use std::sync::Arc;
 use popbridge::secret::Fingerprint;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 
 /// An authority, its certificate as a file, and a server's pair signed by it.
 pub struct Authority {
     directory: tempfile::TempDir,
     root: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
+}
+
+/// Whether a certificate is still good.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    Good,
+    Expired,
 }
 
 /// A certificate of a client, and its key.
@@ -41,11 +48,7 @@ impl Authority {
         let root = params.self_signed(&key).expect("a CA signs itself");
         let issuer = Issuer::new(params, key);
 
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let mut params = CertificateParams::new(names).expect("the names are valid");
-        params.distinguished_name.push(DnType::CommonName, "localhost");
-        params.use_authority_key_identifier_extension = true;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let params = server_params(&["127.0.0.1", "localhost"]);
         let key = KeyPair::generate().expect("ring makes keys");
         let leaf = params.signed_by(&key, &issuer).expect("the CA signs the server");
 
@@ -56,6 +59,24 @@ impl Authority {
             std::fs::write(directory.path().join(file), text).expect("a file is written");
         }
         Self { directory, root: root.der().clone(), issuer }
+    }
+
+    /// What a server of these names shows.
+    pub fn server(&self, names: &[&str], validity: Validity) -> Arc<ServerConfig> {
+        let mut params = server_params(names);
+        if validity == Validity::Expired {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate().expect("ring makes keys");
+        let leaf = params.signed_by(&key, &self.issuer).expect("the CA signs the server");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key in PKCS #8");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .expect("the pair fits");
+        Arc::new(config)
     }
 
     pub fn ca(&self) -> PathBuf {
@@ -114,4 +135,13 @@ impl Authority {
     fn file(&self, name: &str) -> PathBuf {
         Path::join(self.directory.path(), name)
     }
+}
+
+fn server_params(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("the names are valid");
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    params.use_authority_key_identifier_extension = true;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
 }

@@ -6,7 +6,7 @@ mod capture;
 mod scram;
 mod token;
 
-use super::{Accounts, Claim, Credentials, Door, Visitor};
+use super::{Claim, Credentials, Entrance};
 use crate::secret::Secret;
 use capture::{Capture, Step};
 use scram::Scram;
@@ -75,25 +75,20 @@ enum Kind<'a> {
     Plain,
     Login(Capture),
     Scram(Box<Scram<'a>>),
-    External(Capture, &'a Accounts, Visitor),
+    External(Capture, Entrance<'a>),
     OAuthBearer(Capture),
     XOAuth2(Capture),
 }
 
 impl<'a> Exchange<'a> {
     /// Starts a mechanism; `None` for one that cannot be had.
-    pub fn start(
-        mechanism: Mechanism,
-        accounts: &'a Accounts,
-        door: &'a Door,
-        visitor: Visitor,
-    ) -> Option<Self> {
+    pub fn start(mechanism: Mechanism, entrance: Entrance<'a>) -> Option<Self> {
         let capture = || Capture::new(mechanism);
         Some(Self(match mechanism {
             Mechanism::Plain => Kind::Plain,
             Mechanism::Login => Kind::Login(capture()?),
-            Mechanism::ScramSha256 => Kind::Scram(Box::new(Scram::new(accounts, door, visitor))),
-            Mechanism::External => Kind::External(capture()?, accounts, visitor),
+            Mechanism::ScramSha256 => Kind::Scram(Box::new(Scram::new(entrance))),
+            Mechanism::External => Kind::External(capture()?, entrance),
             Mechanism::OAuthBearer => Kind::OAuthBearer(capture()?),
             Mechanism::XOAuth2 => Kind::XOAuth2(capture()?),
         }))
@@ -107,9 +102,7 @@ impl<'a> Exchange<'a> {
             (_, None) => return Ok(Next::Challenge(Vec::new())),
             (Kind::Plain, Some(message)) => plain(message),
             (Kind::Scram(scram), Some(message)) => return scram.step(message),
-            (Kind::External(capture, accounts, visitor), Some(message)) => {
-                external(capture, accounts, *visitor, message)
-            }
+            (Kind::External(capture, entrance), Some(message)) => external(capture, *entrance, message),
             (Kind::OAuthBearer(capture), Some(message)) => token::oauthbearer(capture, message),
             (Kind::XOAuth2(capture), Some(message)) => token::xoauth2(capture, message),
         };
@@ -153,8 +146,7 @@ fn login(capture: &mut Capture, response: Option<&[u8]>) -> Result<Next, Malform
 /// says no.
 fn external(
     capture: &mut Capture,
-    accounts: &Accounts,
-    visitor: Visitor,
+    Entrance { accounts, visitor, .. }: Entrance<'_>,
     message: &[u8],
 ) -> Result<Credentials, Malformed> {
     let Step::Said(said) = capture.step(Some(message))? else { return Err(Malformed) };
@@ -200,7 +192,7 @@ fn unescaped(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
+    use crate::auth::{Accounts, Door, Throttle, Visitor};
     use crate::config::Config;
     use std::net::{IpAddr, Ipv4Addr};
     use std::path::Path;
@@ -210,20 +202,22 @@ mod tests {
         Ok(Next::Credentials(Credentials { login: login.to_owned(), claim }))
     }
 
-    struct House(Accounts, Door);
+    struct House(Accounts, Door, Throttle);
 
     impl House {
         fn new() -> Self {
             let text = "[upstream.a]\nurl = \"imaps://a.example\"\n";
             let config = Config::parse(text, "test", Path::new(".")).expect("a configuration");
             let door = Door::new(&config.accounts).expect("random numbers");
-            Self(Accounts::new(config.upstreams, config.accounts), door)
+            let throttle = Throttle::new(&config.security).expect("random numbers");
+            Self(Accounts::new(config.upstreams, config.accounts), door, throttle)
         }
 
         fn start(&self, mechanism: Mechanism) -> Exchange<'_> {
             let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let visitor = Visitor { address, tls: false, certificate: None };
-            Exchange::start(mechanism, &self.0, &self.1, visitor).expect("rsasl has it")
+            let Self(accounts, door, throttle) = self;
+            Exchange::start(mechanism, Entrance { accounts, door, throttle, visitor }).expect("rsasl has it")
         }
     }
 

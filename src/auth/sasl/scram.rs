@@ -9,14 +9,12 @@ use rsasl::mechanisms::scram::properties::ScramStoredPassword;
 use rsasl::prelude::{Mechname, Registry, SASLConfig, SASLServer, Session, SessionError, State};
 use rsasl::validate::{Validate, Validation, ValidationError};
 
-use super::{Accounts, Claim, Credentials, Door, Malformed, Mechanism, Next, Visitor, name, unescaped};
+use super::{Claim, Credentials, Entrance, Malformed, Mechanism, Next, name, unescaped};
 use crate::secret::{ScramVerifier, prepared};
 
 /// One exchange.
 pub struct Scram<'a> {
-    accounts: &'a Accounts,
-    door: &'a Door,
-    visitor: Visitor,
+    entrance: Entrance<'a>,
     stage: Stage,
 }
 
@@ -36,8 +34,8 @@ enum Stage {
 }
 
 impl<'a> Scram<'a> {
-    pub fn new(accounts: &'a Accounts, door: &'a Door, visitor: Visitor) -> Self {
-        Self { accounts, door, visitor, stage: Stage::ClientFirst }
+    pub fn new(entrance: Entrance<'a>) -> Self {
+        Self { entrance, stage: Stage::ClientFirst }
     }
 
     pub fn step(&mut self, message: &[u8]) -> Result<Next, Malformed> {
@@ -52,7 +50,8 @@ impl<'a> Scram<'a> {
 
     fn first(&mut self, message: &[u8]) -> Result<Next, Malformed> {
         let login = login(message)?;
-        let verifier = self.door.verifier(self.accounts, &login, self.visitor).ok_or(Malformed)?;
+        let Entrance { accounts, door, visitor, .. } = self.entrance;
+        let verifier = door.verifier(accounts, &login, visitor).ok_or(Malformed)?;
         let mut session = session(verifier.clone()).ok_or(Malformed)?;
         let mut challenge = Vec::new();
         match session.step(Some(message), &mut challenge) {
@@ -74,7 +73,10 @@ impl<'a> Scram<'a> {
         fields(message, [b"c=", b"r=", b"p="])?;
         let mut challenge = Vec::new();
         session.step(Some(message), &mut challenge).map_err(|_| Malformed)?;
-        if session.validation().is_none() {
+        let Entrance { accounts, throttle, visitor, .. } = self.entrance;
+        // The challenge would show that a guess is right, however many were wrong before it.
+        let shut = throttle.shuts_out(visitor.address, &login, accounts.route(&login).as_ref());
+        if shut || session.validation().is_none() {
             // Why is not told: `-ERR` is the same for all.
             return Ok(claimed(login, None));
         }
@@ -177,6 +179,7 @@ impl SessionCallback for Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{Accounts, Door, Throttle, Visitor};
     use crate::config::Config;
     use rsasl::prelude::SASLClient;
     use std::net::{IpAddr, Ipv4Addr};
@@ -188,7 +191,7 @@ mod tests {
         "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
     const HOME: Visitor = Visitor { address: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false, certificate: None };
 
-    struct House(Accounts, Door);
+    struct House(Accounts, Door, Throttle);
 
     impl House {
         /// "pencil" opens "scanner", "a,b=c" and, under TLS, "secure"; "old" has an Argon2id hash.
@@ -208,11 +211,13 @@ mod tests {
             }
             let config = Config::parse(&text, "test", Path::new(".")).expect("a configuration");
             let door = Door::new(&config.accounts).expect("random numbers");
-            Self(Accounts::new(config.upstreams, config.accounts), door)
+            let throttle = Throttle::new(&config.security).expect("random numbers");
+            Self(Accounts::new(config.upstreams, config.accounts), door, throttle)
         }
 
         fn start(&self, visitor: Visitor) -> Scram<'_> {
-            Scram::new(&self.0, &self.1, visitor)
+            let Self(accounts, door, throttle) = self;
+            Scram::new(Entrance { accounts, door, throttle, visitor })
         }
 
         /// The whole exchange with rsasl's client; what the bridge makes of it at the end.
@@ -264,6 +269,17 @@ mod tests {
         {
             assert_eq!(house.exchange(login, password, HOME), None, "{login}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_guessed_too_often_is_not_shown_that_a_guess_is_right() {
+        let house = House::new();
+        for _ in 0..5 {
+            house.2.malformed(HOME.address);
+        }
+        assert_eq!(house.exchange("scanner", "pencil", HOME), None);
+        let elsewhere = Visitor { address: [192, 0, 2, 1].into(), ..HOME };
+        assert!(house.exchange("scanner", "pencil", elsewhere).is_some());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::super::common::{may_log_in, mechanisms, visitor};
-use super::super::{End, Summary, login};
+use super::super::{Context, End, Summary, login};
 use super::{After, Authorization, plaintext_refused};
-use crate::auth::{Exchange, Mechanism, Next};
+use crate::auth::{Entrance, Exchange, Mechanism, Next};
 use crate::pop3::{Input, Reply};
 use crate::secret::Secret;
 
@@ -19,10 +19,10 @@ impl Authorization<'_> {
         initial: Option<Secret>,
         summary: &mut Summary,
     ) -> Result<After, End> {
+        let Context { accounts, door, throttle, .. } = self.context;
         let visitor = visitor(&self.connection, self.client);
-        let (accounts, door) = (&self.context.accounts, &self.context.door);
         let started = self.offered(mechanism).and_then(|mechanism| {
-            Exchange::start(mechanism, accounts, door, visitor)
+            Exchange::start(mechanism, Entrance { accounts, door, throttle, visitor })
                 .ok_or_else(|| Reply::err("That mechanism is not offered"))
         });
         let mut exchange = match started {

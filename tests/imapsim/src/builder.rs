@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::connection;
 use crate::persona::{Persona, Traits};
@@ -20,6 +22,7 @@ pub struct Builder {
     any_user: Option<Vec<u8>>,
     traits: Traits,
     tls: Tls,
+    identity: Option<Arc<ServerConfig>>,
     listen: SocketAddr,
     delay: Duration,
 }
@@ -31,6 +34,7 @@ impl Default for Builder {
             any_user: None,
             traits: Traits::of(Persona::default()),
             tls: Tls::None,
+            identity: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             delay: Duration::ZERO,
         }
@@ -62,6 +66,12 @@ impl Builder {
         self
     }
 
+    /// What to show as its certificate, for other names than `localhost` and 127.0.0.1.
+    pub fn identity(mut self, config: Arc<ServerConfig>) -> Self {
+        self.identity = Some(config);
+        self
+    }
+
     /// Where to listen; 127.0.0.1 and a free port unless told.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
@@ -76,9 +86,10 @@ impl Builder {
 
     /// Listens, on the caller's tokio runtime. Fails where the address cannot be bound.
     pub async fn start(self) -> io::Result<Server> {
-        let (acceptor, ca_pem) = match self.tls {
-            Tls::None => (None, String::new()),
-            Tls::StartTls | Tls::Implicit => {
+        let (acceptor, ca_pem) = match (self.tls, self.identity) {
+            (Tls::None, _) => (None, String::new()),
+            (Tls::StartTls | Tls::Implicit, Some(config)) => (Some(TlsAcceptor::from(config)), String::new()),
+            (Tls::StartTls | Tls::Implicit, None) => {
                 let (acceptor, pem) = tls::make()?;
                 (Some(acceptor), pem)
             }

@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// The authority to trust, in PEM; its server certificate is for `localhost` and 127.0.0.1.
-    /// Empty without TLS.
+    /// Empty without TLS, and with a certificate of the test's.
     pub fn ca_pem(&self) -> &str {
         &self.running.ca_pem
     }
