@@ -200,7 +200,7 @@ async fn check_tells_how_a_login_goes() {
     }
     for (capability, words) in [
         ("LOGINDISABLED", "imap+starttls://"),
-        ("AUTH=XOAUTH2", "this server wants OAuth: an access token in the password's place"),
+        ("AUTH=XOAUTH2", "this server wants OAuth: an [[account]] with oauth"),
     ] {
         sim.set_capability(capability, true);
         let output = check(&[]);
@@ -212,6 +212,18 @@ async fn check_tells_how_a_login_goes() {
             "{report}"
         );
     }
+    // For an account that signs in it is the right server.
+    let hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = format!(
+        "[upstream.a]\nurl = \"imap://{}\"\n[oauth.own]\nprovider = \"google\"\nclient_id = \"x\"\n\
+         [[account]]\nlogin = \"scanner\"\nusername = \"alice\"\noauth = \"own\"\npassword_hash = \"{hash}\"\n",
+        sim.address()
+    );
+    let output = popbridge(&["check", "--config", &configuration(folder.path(), &settings)]);
+    let report = text(&output.stdout);
+    assert!(report.contains("would go by AUTHENTICATE XOAUTH2"), "{report}");
+    assert!(report.contains("popbridge authorize scanner"), "{report}");
 }
 
 #[test]

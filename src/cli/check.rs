@@ -14,7 +14,7 @@ use crate::auth::Route;
 use crate::config::{Config, Database, Maildrop, Means, OnDelete, Upstream};
 use crate::grants::Grants;
 use crate::maildrop::{self, Account};
-use crate::secret::Secret;
+use crate::secret::{Credential, Secret};
 use crate::server::Certificates;
 use crate::store::Store;
 use crate::upstream::{self, Access, Compression, Connector, FolderName, Imap, Wanted, find_folder};
@@ -158,7 +158,7 @@ async fn check(config: &Config, arguments: &Arguments) -> Result<Report, Failure
         None => None,
     };
     for upstream in &config.upstreams {
-        let found = reach(upstream).await?;
+        let found = reach(upstream, config).await?;
         report.ok &= found.error.is_none();
         report.upstreams.push(found);
     }
@@ -206,7 +206,7 @@ fn connector(upstream: &Arc<Upstream>) -> Result<Connector, Failure> {
     Connector::new(Arc::clone(upstream)).map_err(|error| Failure::new(exit::CONFIG, error))
 }
 
-async fn reach(upstream: &Arc<Upstream>) -> Result<UpstreamReport, Failure> {
+async fn reach(upstream: &Arc<Upstream>, config: &Config) -> Result<UpstreamReport, Failure> {
     let mut report = UpstreamReport {
         name: upstream.name.clone(),
         address: format!("{}:{}", upstream.host, upstream.port),
@@ -217,17 +217,30 @@ async fn reach(upstream: &Arc<Upstream>) -> Result<UpstreamReport, Failure> {
     match Imap::open(&connector(upstream)?).await {
         Ok(imap) => {
             report.capabilities = imap.capabilities().names().to_vec();
-            // Stands for any that is nothing but ASCII.
-            let sample = upstream.credential(Secret::new(b"secret".to_vec()));
-            match imap.way_in("alice", &sample) {
-                Ok(mechanism) => report.login_by = Some(mechanism.to_string()),
-                Err(error) => report.error = Some(error.to_string()),
+            let ways = samples(upstream, config).map(|sample| imap.way_in("alice", &sample));
+            let (ways, errors): (Vec<_>, Vec<_>) = ways.partition(|way| way.is_ok());
+            let ways: Vec<String> = ways.into_iter().flatten().map(|way| way.to_string()).collect();
+            match errors.into_iter().find_map(Result::err).filter(|_| ways.is_empty()) {
+                Some(error) => report.error = Some(error.to_string()),
+                None => report.login_by = Some(ways.join(" or ")),
             }
             imap.logout().await;
         }
         Err(error) => report.error = Some(error.to_string()),
     }
     Ok(report)
+}
+
+/// What accounts of an upstream show it. A sample stands for any that is nothing but ASCII.
+fn samples(upstream: &Arc<Upstream>, config: &Config) -> impl Iterator<Item = Credential> {
+    let secret = || Secret::new(b"secret".to_vec());
+    let signs_in = config.accounts.iter().any(|account| {
+        let means = account.own_password.as_ref().map(|own| &own.upstream);
+        account.upstream.name == upstream.name && matches!(means, Some(Means::SignIn(_)))
+    });
+    let token = signs_in.then(|| Credential::Token(secret()));
+    let usual = upstream.credential(secret());
+    [Some(usual.clone()), token.filter(|token| *token != usual)].into_iter().flatten()
 }
 
 async fn log_in(route: &Route, account: &Account) -> LoginReport {

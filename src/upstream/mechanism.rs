@@ -97,8 +97,8 @@ fn way_out(offered: &Capabilities, credential: &Credential) -> &'static str {
             "it offers SCRAM-SHA-256 alone, which carries no password that is not UTF-8"
         }
         Credential::Password(_) if among(WITH_A_TOKEN) => {
-            "this server wants OAuth: an access token in the password's place, and authentication = \"oauth2\" \
-             in its upstream"
+            "this server wants OAuth: an [[account]] with oauth (docs/oauth.md); or access tokens in the password's \
+             place, with authentication = \"oauth2\" in its upstream"
         }
         Credential::Password(_) => {
             "LOGIN is disabled, and none of AUTHENTICATE PLAIN, LOGIN and SCRAM-SHA-256 is offered; many servers \
