@@ -154,7 +154,7 @@ async fn by_browser(grant: &Grant, redirect: &Redirect, username: &str) -> Resul
             let address = listener.url(host).context("cannot listen")?;
             (Some(listener), address)
         }
-        Redirect::Elsewhere(url) => (None, url.to_string()),
+        Redirect::Elsewhere(url) => (None, url.clone()),
     };
     let request = grant.provider().begin_code(&address, username).await.map_err(refused)?;
     let request = request.ok_or_else(|| anyhow!("the sign-in has no code flow"))?;

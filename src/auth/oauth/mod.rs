@@ -148,18 +148,43 @@ fn tokens(answer: BasicTokenResponse) -> Result<Tokens, Error> {
     if !matches!(answer.token_type(), BasicTokenType::Bearer) {
         return Err(Error::senseless("a token that is no bearer token"));
     }
-    let token = |text: &str| {
-        // It is sent to an IMAP server between control characters (RFC 6750 §2.1, RFC 7628 §3.1).
+    let token = |text: &str, octets: std::ops::RangeInclusive<u8>| {
         let sound = !text.is_empty()
             && text.len() <= LONGEST_TOKEN
-            && text.bytes().all(|octet| octet.is_ascii_graphic());
+            && text.bytes().all(|octet| octets.contains(&octet));
         sound
             .then(|| Secret::new(text.as_bytes().to_vec()))
             .ok_or_else(|| Error::senseless("what is no token"))
     };
+    // Some say with an empty one that there is none.
+    let refresh = answer.refresh_token().map(|refresh| refresh.secret()).filter(|text| !text.is_empty());
     Ok(Tokens {
-        access: token(answer.access_token().secret())?,
-        refresh: answer.refresh_token().map(|refresh| token(refresh.secret())).transpose()?,
+        // It is sent to an IMAP server between control characters (RFC 6750 §2.1, RFC 7628 §3.1).
+        access: token(answer.access_token().secret(), 0x21..=0x7E)?,
+        // RFC 6749 A.17.
+        refresh: refresh.map(|text| token(text, 0x20..=0x7E)).transpose()?,
         life: answer.expires_in().unwrap_or(USUAL_LIFE).min(LONGEST_LIFE),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(access: &str, refresh: &str) -> Result<Tokens, Error> {
+        let answer = serde_json::json!({
+            "access_token": access, "token_type": "bearer", "expires_in": 60, "refresh_token": refresh,
+        });
+        tokens(serde_json::from_value(answer).expect("an answer"))
+    }
+
+    #[test]
+    fn a_refresh_token_may_hold_blanks_and_be_empty() {
+        let refresh = |text| given("a", text).map(|tokens| tokens.refresh);
+        assert_eq!(refresh(" r ~").expect("sound"), Some(Secret::new(b" r ~".to_vec())));
+        assert_eq!(refresh("").expect("sound"), None);
+        for (access, refresh) in [("a", "r\u{7f}"), ("a", "r\n"), ("a", "\u{e9}"), ("a b", "r"), ("", "r")] {
+            assert!(given(access, refresh).is_err(), "{access:?} {refresh:?}");
+        }
+    }
 }
