@@ -14,7 +14,7 @@ use popbridge::config::Config;
 use popbridge::grants::{Error, Grant, Grants};
 use popbridge::secret::Secret;
 use popbridge::store::{SealedTokens, Store, TokenName};
-use support::oauth::{Mood, OauthServer, browse, secret_line};
+use support::oauth::{CLIENT, Mood, OauthServer, browse, secret_line};
 use tempfile::TempDir;
 
 const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
@@ -347,13 +347,35 @@ async fn a_token_in_anothers_place_does_not_open() {
 }
 
 #[tokio::test]
+async fn a_provider_that_says_what_it_was_sent_is_not_quoted() {
+    for code in ["invalid_grant", "invalid_client", "temporarily_unavailable"] {
+        let stage = Stage::new("code").await;
+        let grant = stage.signed_in().await;
+        age(&stage, 3600).await;
+        stage.provider.mood(Mood::Echoing(code));
+        let error = grant.token().await.expect_err("refused").to_string();
+        assert!(error.contains(&format!("{code}: authorization … {CLIENT} …")), "{error}");
+        assert!(error.contains("refresh_token …"), "{error}");
+        assert!(stage.provider.secrets().iter().all(|secret| !error.contains(secret)), "{error}");
+        state_shows_none(&stage);
+    }
+}
+
+#[tokio::test]
 async fn the_state_shows_no_secret() {
     let stage = Stage::new("code").await;
     let grant = stage.signed_in().await;
     age(&stage, 3600).await;
     grant.token().await.expect("another");
+    state_shows_none(&stage);
     let secrets = stage.provider.secrets();
     assert!(secrets.len() >= 6, "{}", secrets.len());
+    let shown = format!("{:?}", stage.config());
+    assert!(secrets.iter().all(|secret| !shown.contains(secret)));
+}
+
+fn state_shows_none(stage: &Stage) {
+    let secrets = stage.provider.secrets();
     let mut files = 0;
     for entry in std::fs::read_dir(stage.folder.path()).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -364,8 +386,6 @@ async fn the_state_shows_no_secret() {
         shows_none(&path, &secrets);
     }
     assert!(files >= 2, "the database and the key");
-    let shown = format!("{:?}", stage.config());
-    assert!(secrets.iter().all(|secret| !shown.contains(secret)));
 }
 
 fn shows_none(path: &Path, secrets: &[String]) {

@@ -4,6 +4,7 @@ mod code;
 mod device;
 mod error;
 mod redirect;
+mod sent;
 mod service_account;
 
 use std::pin::Pin;
@@ -28,6 +29,7 @@ use crate::http::{Http, Redirects};
 use crate::secret::Secret;
 use crate::trust;
 use error::HttpFailure;
+use sent::Sent;
 
 /// An hour, as nearly everybody has it, where a provider does not say how long its token is good.
 const USUAL_LIFE: Duration = Duration::from_secs(60 * 60);
@@ -114,9 +116,13 @@ impl Provider {
 
     /// Asks the provider. What is no answer of its protocol, but an outage, becomes an error here.
     async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
-        let answer = self.http.send(request).await.map_err(|error| HttpFailure::None(error.to_string()))?;
+        let sent = Sent::of(&request);
+        let mut answer =
+            self.http.send(request).await.map_err(|error| HttpFailure::None(error.to_string()))?;
         match answer.status() {
-            StatusCode::OK | StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            StatusCode::OK => Ok(answer),
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                sent.strike(answer.body_mut());
                 Ok(answer)
             }
             status => Err(HttpFailure::Status(status, retry_after(answer.headers()))),
