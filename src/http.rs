@@ -12,6 +12,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::trust::is_local;
+
 /// Until TCP and TLS stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a request and its whole answer.
@@ -19,10 +21,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// More is no answer to anything that is asked here.
 const LARGEST: usize = 1024 * 1024;
 
-/// Asks web servers. HTTPS, but for addresses of this machine; by the proxy that `https_proxy`,
-/// `http_proxy`, `all_proxy` and `no_proxy` name.
+/// Asks web servers. Others than this machine over HTTPS, by the proxy that `https_proxy`,
+/// `all_proxy` and `no_proxy` name.
 #[derive(Debug, Clone)]
-pub struct Http(reqwest::Client);
+pub struct Http {
+    remote: reqwest::Client,
+    /// A proxy would read what is sent here in the clear, and it has another idea of "here".
+    local: reqwest::Client,
+}
 
 /// Finds the addresses of a host.
 pub type Names = Arc<dyn Fn(String) -> Addresses + Send + Sync>;
@@ -69,6 +75,19 @@ impl Http {
     }
 
     fn build(roots: RootCertStore, redirects: Redirects, names: Option<Names>) -> Result<Self, HttpError> {
+        let client = |direct: bool, names: Option<Names>| {
+            let builder = Self::builder(roots.clone(), redirects);
+            let builder = if direct { builder.no_proxy() } else { builder };
+            let builder = match names {
+                Some(names) => builder.dns_resolver(Arc::new(By(names))),
+                None => builder,
+            };
+            builder.build().map_err(|error| HttpError::Setup(reason(&error)))
+        };
+        Ok(Self { remote: client(names.is_some(), names.clone())?, local: client(true, names)? })
+    }
+
+    fn builder(roots: RootCertStore, redirects: Redirects) -> reqwest::ClientBuilder {
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let policy = match redirects {
             Redirects::Refused => Policy::none(),
@@ -78,7 +97,7 @@ impl Http {
                 _ => attempt.error("a redirect away from HTTPS"),
             }),
         };
-        let mut builder = reqwest::Client::builder()
+        reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(policy)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -87,23 +106,21 @@ impl Http {
             // A redirect's target must not learn the first address's query.
             .referer(false)
             // A kept connection would be of use once an hour.
-            .pool_max_idle_per_host(0);
-        if let Some(names) = names {
-            builder = builder.no_proxy().dns_resolver(Arc::new(By(names)));
-        }
-        builder.build().map(Self).map_err(|error| HttpError::Setup(reason(&error)))
+            .pool_max_idle_per_host(0)
     }
 
     /// Sends a request and reads its answer, of at most 1 MiB.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, HttpError> {
         let uri = request.uri();
         let host = uri.host().unwrap_or_default().to_owned();
-        if uri.scheme_str() != Some("https") && !is_local(&host) {
+        let local = is_local(&host);
+        if uri.scheme_str() != Some("https") && !local {
             return Err(HttpError::Insecure(host));
         }
         let failed = |error: reqwest::Error| HttpError::Failed { host: host.clone(), reason: reason(&error) };
         let request = reqwest::Request::try_from(request).map_err(failed)?;
-        let mut answer = self.0.execute(request).await.map_err(failed)?;
+        let client = if local { &self.local } else { &self.remote };
+        let mut answer = client.execute(request).await.map_err(failed)?;
         let mut octets = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             if octets.len() + chunk.len() > LARGEST {
@@ -129,11 +146,6 @@ impl Resolve for By {
             Ok(Box::new(addresses) as Addrs)
         })
     }
-}
-
-fn is_local(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The innermost cause, which says what happened; the outer ones name the address, with its query.

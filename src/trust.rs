@@ -1,6 +1,7 @@
 //! The authorities that a server's certificate is verified against. There is no way to switch
-//! verification off.
+//! verification off; only this machine itself needs no certificate.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
@@ -26,6 +27,12 @@ pub fn roots(file: Option<&Path>) -> Result<RootCertStore, NoRoots> {
         }
         None => system().map_err(NoRoots::System),
     }
+}
+
+/// Whether a URL's host is this machine itself: nobody can listen on the way there.
+pub fn is_local(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn authority(path: &Path) -> Result<RootCertStore, String> {

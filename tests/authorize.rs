@@ -6,6 +6,7 @@ mod support;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use popbridge::config::Database;
 use popbridge::store::{Store, TokenName};
@@ -147,11 +148,14 @@ async fn the_browser_of_this_machine_brings_the_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_address_may_be_pasted_from_another_machine() {
-    for (more, at) in
-        [("", "http://127.0.0.1:"), ("redirect_url = \"https://localhost/done\"", "https://localhost/done?")]
-    {
+    for (more, sent, at) in [
+        ("", "http%3A%2F%2F127.0.0.1%3A", "http://127.0.0.1:"),
+        // Not a slash is added to what was registered.
+        ("redirect_url = \"https://localhost\"", "https%3A%2F%2Flocalhost&", "https://localhost/?"),
+    ] {
         let stage = Stage::new("code", more).await;
         let (mut begun, address) = stage.begin().line("http").await;
+        assert!(address.contains(&format!("redirect_uri={sent}")), "{address}");
         let back = agree(&address).await;
         assert!(back.starts_with(at), "{back}");
         begun.paste("");
@@ -190,14 +194,30 @@ async fn without_anybody_to_ask_it_ends() {
 async fn a_code_is_typed_on_another_device() {
     let stage = Stage::new("device", "").await;
     stage.provider.pending(&["authorization_pending", "slow_down", "authorization_pending"]);
+    let began = Instant::now();
     let (code, shown, errors) = stage.run(stage.command("authorize", &["scanner"])).await;
     assert_eq!(code, Some(0), "{errors}");
     assert!(shown.contains("/type in a browser") && shown.contains("WDJB-MJHT"), "{shown}");
     assert_eq!((stage.provider.count("device"), stage.provider.count("device_code")), (1, 4));
+    // Of its "interval": 0, and 5 seconds with slow_down (RFC 8628 §3.5).
+    assert!(began.elapsed() >= Duration::from_secs(1 + 5 + 5), "it asks without end");
     stage.provider.person("alice", false);
     let (code, _, errors) = stage.run(stage.command("authorize", &["scanner"])).await;
     assert_eq!(code, Some(77), "{errors}");
     assert!(errors.contains("access_denied"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_proxy_sees_what_stays_on_this_machine() {
+    let stage = Stage::new("client-credentials", "").await;
+    let mut command = stage.command("authorize", &["scanner"]);
+    for name in ["http_proxy", "https_proxy", "all_proxy"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    command.env_remove("no_proxy").env_remove("NO_PROXY");
+    let (code, shown, errors) = stage.run(command).await;
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(shown.contains("gives popbridge tokens for alice"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

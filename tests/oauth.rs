@@ -12,9 +12,9 @@ use popbridge::app;
 use popbridge::auth::oauth;
 use popbridge::config::Config;
 use popbridge::grants::{Error, Grant, Grants};
-use popbridge::secret::Secret;
+use popbridge::secret::{Secret, SecretSource};
 use popbridge::store::{SealedTokens, Store, TokenName};
-use support::oauth::{Mood, OauthServer, browse, secret_line};
+use support::oauth::{CLIENT, Mood, OauthServer, browse, secret_line};
 use tempfile::TempDir;
 
 const HASH: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
@@ -347,13 +347,140 @@ async fn a_token_in_anothers_place_does_not_open() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_that_of_the_client_that_asked() {
+    let stage = Stage::new("code").await;
+    stage.signed_in().await;
+    age(&stage, 3600).await;
+    // A slip: the provider knows no such client's consent.
+    let mut slip = stage.config();
+    let mut sign_in = (*slip.sign_ins[0]).clone();
+    sign_in.client_id = "another".to_owned();
+    slip.sign_ins = vec![sign_in.into()];
+    let other = app::grants(&slip, stage.store().await).await.expect("grants");
+    let other = other.grant("home", "scanner", "alice").expect("the way to sign in");
+    stage.provider.mood(Mood::Refusing("invalid_grant"));
+    for _ in 0..2 {
+        assert!(matches!(other.token().await, Err(Error::Gone { .. })));
+    }
+    assert_eq!(stage.refreshed(), 1, "nobody is asked again");
+    // Mended, it goes on.
+    stage.provider.mood(Mood::Good);
+    let token = stage.grant().await.token().await.expect("nothing was lost");
+    assert_eq!(owner(&stage, &token).as_deref(), Some("alice"));
+}
+
+#[tokio::test]
+async fn what_the_mail_server_has_refused_is_not_given_again() {
+    let stage = Stage::new("code").await;
+    let grant = stage.signed_in().await;
+    let token = grant.token().await.expect("a token");
+    stage.provider.mood(Mood::Down);
+    let passes = |error| matches!(error, Error::Provider { reason: oauth::Error::Unavailable { .. }, .. });
+    assert!(passes(grant.replace(&token).await.expect_err("nobody answers")));
+    for _ in 0..3 {
+        assert!(passes(grant.token().await.expect_err("it is refused")));
+    }
+    assert_eq!(stage.refreshed(), 1);
+    // Another process has had another one.
+    stage.provider.mood(Mood::Good);
+    age(&stage, 3600).await;
+    let next = stage.grant().await.token().await.expect("well again");
+    assert_eq!(grant.token().await.expect("not refused"), next);
+}
+
+#[tokio::test]
+async fn nothing_is_used_up_while_nothing_can_be_stored() {
+    let stage = Stage::new("code").await;
+    let grant = stage.signed_in().await;
+    age(&stage, 3600).await;
+    let other = sqlite(&stage).await;
+    let mut connection = other.acquire().await.expect("a connection");
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await.expect("locked");
+    let error = grant.token().await.expect_err("it cannot be written");
+    assert!(matches!(error, Error::Store(_)), "{error}");
+    assert_eq!(stage.refreshed(), 0, "the refresh token is as it was");
+    sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.expect("unlocked");
+    grant.token().await.expect("as if nothing had been");
+}
+
+#[tokio::test]
+async fn tokens_that_could_not_be_stored_are_stored_at_the_end() {
+    let stage = Stage::new("code").await;
+    let grants = stage.grants().await;
+    let grant = grants.grant("home", "scanner", "alice").expect("the way to sign in");
+    stage.sign_in(&grant).await;
+    age(&stage, 3600).await;
+    let other = sqlite(&stage).await;
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON token BEGIN SELECT RAISE(ABORT, 'full'); END";
+    sqlx::raw_sql(full).execute(&other).await.expect("a trigger");
+    let error = grant.token().await.expect_err("it cannot be written");
+    assert!(matches!(error, Error::Store(_)), "{error}");
+    sqlx::raw_sql("DROP TRIGGER full").execute(&other).await.expect("none");
+    grants.settle().await;
+    let token = stage.grant().await.token().await.expect("it was stored");
+    assert_eq!((owner(&stage, &token).as_deref(), stage.refreshed()), (Some("alice"), 1));
+}
+
+/// The database, as another program opens it.
+async fn sqlite(stage: &Stage) -> sqlx::SqlitePool {
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(stage.folder.path().join("popbridge.db"));
+    sqlx::SqlitePool::connect_with(options).await.expect("a database")
+}
+
+#[tokio::test]
+async fn a_command_that_fails_is_not_run_by_each_that_waits() {
+    let stage = Stage::new("code").await;
+    stage.signed_in().await;
+    age(&stage, 3600).await;
+    let runs = stage.folder.path().join("runs");
+    let script = format!("echo >> {}; exit 1", runs.display());
+    let mut config = stage.config();
+    let mut sign_in = (*config.sign_ins[0]).clone();
+    sign_in.client_secret = Some(SecretSource::Command(["sh", "-c", &script].map(str::to_owned).to_vec()));
+    config.sign_ins = vec![sign_in.into()];
+    let grants = app::grants(&config, stage.store().await).await.expect("grants");
+    let grant = grants.grant("home", "scanner", "alice").expect("the way to sign in");
+    for _ in 0..4 {
+        let error = grant.token().await.expect_err("no secret");
+        let passes =
+            matches!(error, Error::Provider { reason: oauth::Error::Secret { may_pass: true, .. }, .. });
+        assert!(passes, "{error}");
+    }
+    assert_eq!(std::fs::read(runs).expect("it ran").len(), 1);
+    assert_eq!(stage.refreshed(), 0);
+}
+
+#[tokio::test]
+async fn a_provider_that_says_what_it_was_sent_is_not_quoted() {
+    for code in ["invalid_grant", "invalid_client", "temporarily_unavailable"] {
+        let stage = Stage::new("code").await;
+        let grant = stage.signed_in().await;
+        age(&stage, 3600).await;
+        stage.provider.mood(Mood::Echoing(code));
+        let error = grant.token().await.expect_err("refused").to_string();
+        assert!(error.contains(&format!("{code}: authorization … {CLIENT} …")), "{error}");
+        assert!(error.contains("refresh_token …"), "{error}");
+        assert!(stage.provider.secrets().iter().all(|secret| !error.contains(secret)), "{error}");
+        state_shows_none(&stage);
+    }
+}
+
+#[tokio::test]
 async fn the_state_shows_no_secret() {
     let stage = Stage::new("code").await;
     let grant = stage.signed_in().await;
     age(&stage, 3600).await;
     grant.token().await.expect("another");
+    state_shows_none(&stage);
     let secrets = stage.provider.secrets();
     assert!(secrets.len() >= 6, "{}", secrets.len());
+    let shown = format!("{:?}", stage.config());
+    assert!(secrets.iter().all(|secret| !shown.contains(secret)));
+}
+
+fn state_shows_none(stage: &Stage) {
+    let secrets = stage.provider.secrets();
     let mut files = 0;
     for entry in std::fs::read_dir(stage.folder.path()).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -364,8 +491,6 @@ async fn the_state_shows_no_secret() {
         shows_none(&path, &secrets);
     }
     assert!(files >= 2, "the database and the key");
-    let shown = format!("{:?}", stage.config());
-    assert!(secrets.iter().all(|secret| !shown.contains(secret)));
 }
 
 fn shows_none(path: &Path, secrets: &[String]) {

@@ -14,7 +14,7 @@ use popbridge::secret::{PasswordHash, Secret};
 use popbridge::store::{Store, TokenName};
 use support::bridge::Settings;
 use support::local::Local;
-use support::oauth::{OauthServer, browse, secret_line};
+use support::oauth::{Mood, OauthServer, browse, secret_line};
 use support::pop3::Pop3;
 use tempfile::TempDir;
 
@@ -103,6 +103,12 @@ impl Stage {
         store.close().await;
     }
 
+    /// How often the mail server was shown a token.
+    fn shown(&self) -> usize {
+        let commands = self.sim.commands();
+        commands.iter().filter(|command| command.contains("AUTHENTICATE")).count()
+    }
+
     fn refreshed(&self) -> usize {
         self.provider.count("refresh_token")
     }
@@ -183,11 +189,28 @@ async fn a_mail_server_that_refuses_every_token_is_not_the_programs_fault() {
         );
     }
     assert_eq!(stage.refreshed(), 1, "it is not the token");
+    assert_eq!(stage.shown(), 2, "each token is shown once");
     // A new sign-in is tried at once, whatever was refused before.
     stage.sign_in().await;
     let newest = stage.newest.lock().expect("no panic").clone();
     stage.sim.set_token("alice", newest);
     good(&stage.poll("scanner").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_token_is_not_shown_again_while_there_is_no_other() {
+    let stage = Stage::new(true).await;
+    good(&stage.poll("scanner").await);
+    stage.sim.set_token("alice", "another");
+    stage.sim.kill_connections();
+    stage.provider.mood(Mood::Down);
+    for _ in 0..3 {
+        for login in ["scanner", "printer"] {
+            let answer = stage.poll(login).await;
+            assert!(answer.starts_with("-ERR [SYS/TEMP]") && answer.contains("sign-in server"), "{answer}");
+        }
+    }
+    assert_eq!((stage.shown(), stage.refreshed()), (2, 1), "when it was good, and once more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -154,7 +154,7 @@ async fn by_browser(grant: &Grant, redirect: &Redirect, username: &str) -> Resul
             let address = listener.url(host).context("cannot listen")?;
             (Some(listener), address)
         }
-        Redirect::Elsewhere(url) => (None, url.to_string()),
+        Redirect::Elsewhere(url) => (None, url.clone()),
     };
     let request = grant.provider().begin_code(&address, username).await.map_err(refused)?;
     let request = request.ok_or_else(|| anyhow!("the sign-in has no code flow"))?;
@@ -234,7 +234,7 @@ async fn by_device(grant: &Grant, username: &str) -> Result<Tokens, Failure> {
 fn refused(error: crate::auth::oauth::Error) -> Failure {
     use crate::auth::oauth::Error as E;
     let code = match &error {
-        E::Unavailable { .. } => exit::UNAVAILABLE,
+        E::Unavailable { .. } | E::Secret { may_pass: true, .. } => exit::UNAVAILABLE,
         E::Gone(_) => exit::NO_PERMISSION,
         E::Misconfigured(_) | E::Secret { .. } => exit::CONFIG,
     };
@@ -248,8 +248,8 @@ impl From<grants::Error> for Failure {
             E::Provider { reason, .. } => refused(reason),
             E::Store(error) => error.into(),
             E::NotSignedIn { .. } | E::Gone { .. } => Self::new(exit::NO_PERMISSION, error),
-            E::Key(_) => Self::new(exit::CONFIG, error),
-            E::Interrupted => Self::new(exit::UNAVAILABLE, error),
+            E::Key(ref key) if !key.may_pass() => Self::new(exit::CONFIG, error),
+            E::Key(_) | E::Interrupted => Self::new(exit::UNAVAILABLE, error),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `[oauth.NAME]`: how popbridge signs in where a mail server takes no passwords (RFC 6749).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use super::provider::{FlowName, Preset, ProviderName};
 use super::secrets::Places;
 use super::source::Source;
 use crate::secret::SecretSource;
+use crate::trust::is_local;
 
 /// `[oauth.NAME]` on disk.
 #[derive(Deserialize)]
@@ -79,8 +79,9 @@ impl Flow {
 pub enum Redirect {
     /// To popbridge on this machine, by this name; port 0 is any.
     Here { host: &'static str, port: u16 },
-    /// Where nobody listens: the address is copied out of the browser.
-    Elsewhere(Url),
+    /// Where nobody listens: the address is copied out of the browser. As it was registered, since
+    /// providers compare it octet by octet (RFC 6749 §3.1.2.3).
+    Elsewhere(String),
 }
 
 /// All ways to sign in, in the order of their names.
@@ -257,11 +258,6 @@ fn address(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn is_local(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
 fn redirect(source: &Source<'_>, form: &OauthForm, host: &'static str) -> Result<Redirect, ConfigError> {
     match (&form.redirect_port, &form.redirect_url) {
         (Some(_), Some(url)) => Err(source.at(
@@ -271,11 +267,14 @@ fn redirect(source: &Source<'_>, form: &OauthForm, host: &'static str) -> Result
         )),
         (port, None) => Ok(Redirect::Here { host, port: port.as_ref().map_or(0, |port| *port.get_ref()) }),
         (None, Some(url)) => {
-            let parsed = Url::parse(url.get_ref()).ok().filter(|parsed| parsed.fragment().is_none());
-            let parsed = parsed.ok_or_else(|| {
-                source.at(&url.span(), "this is no address that a provider could send a browser to")
-            })?;
-            Ok(Redirect::Elsewhere(parsed))
+            let text = url.get_ref();
+            let parsed = Url::parse(text).ok().filter(|parsed| parsed.fragment().is_none());
+            if parsed.is_none() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                return Err(
+                    source.at(&url.span(), "this is no address that a provider could send a browser to")
+                );
+            }
+            Ok(Redirect::Elsewhere(text.clone()))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From the form on disk to settings with nothing left to look up; what is wrong names its line.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use super::{
     Upstream, UsernameTemplate,
 };
 use crate::secret::SecretSource;
+use crate::trust::is_local;
 
 /// Reads and resolves a configuration.
 pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, ConfigError> {
@@ -219,8 +220,7 @@ fn upstream(
     if !bare || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("an upstream's URL holds scheme, host and port only".to_owned()));
     }
-    let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if security == TransportSecurity::None && !loopback && !form.insecure {
+    if security == TransportSecurity::None && !is_local(&host) && !form.insecure {
         return Err(wrong(format!(
             "imap:// would send passwords and mail to {host} unprotected: use imaps:// or imap+starttls://, \
              or say insecure = true if that network is yours"

@@ -47,6 +47,8 @@ struct Held {
     /// Tokens that could not be stored yet: they are lost nowhere else.
     unsaved: Option<Received>,
     rest: Option<Rest>,
+    /// The version whose access token the mail server has refused.
+    refused: Option<i64>,
     /// When a token that the mail server had refused was last replaced.
     replaced: Option<Instant>,
 }
@@ -86,14 +88,26 @@ impl Grants {
         Some(Grant { grants: self.clone(), name, login: login.to_owned(), held })
     }
 
-    /// Waits until no token is on its way: one that is not stored would be lost.
+    /// Waits until no token is on its way, and tries once more to store those that could not be: what
+    /// is not stored is lost with the process.
     pub async fn settle(&self) {
-        let held: Vec<_> = {
+        let grants: Vec<Grant> = {
             let table = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-            table.values().cloned().collect()
+            // Logins share a grant; none of them is here.
+            let grant = |(name, held): (&TokenName, &Arc<Turn<Held>>)| Grant {
+                grants: self.clone(),
+                name: name.clone(),
+                login: name.username.clone(),
+                held: Arc::clone(held),
+            };
+            table.iter().map(grant).collect()
         };
-        for turn in held {
-            drop(turn.lock().await);
+        for grant in grants {
+            let mut held = grant.held.lock().await;
+            if let Some(received) = held.unsaved.take() {
+                // It tells itself that it failed.
+                let _ = grant.keep(&mut held, received).await;
+            }
         }
     }
 }

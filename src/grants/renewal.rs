@@ -8,7 +8,7 @@ use super::{Error, Grant, Held, Received, Rest};
 use crate::auth::oauth::{self, Tokens};
 use crate::failpoint;
 use crate::secret::Secret;
-use crate::store::{SealedTokens, StoredTokens, now};
+use crate::store::{Refusal, SealedTokens, StoredTokens, now};
 
 /// So much before its end a token is renewed, in seconds: a session that begins now goes on for a
 /// while. Of a short-lived one, a quarter of its life.
@@ -41,10 +41,17 @@ impl Grant {
                     return Err(Error::NotSignedIn { login: self.login.clone() });
                 }
                 None => None,
-                Some(StoredTokens { refused: Some(reason), .. }) => return Err(self.gone(reason)),
+                // One that was meant for another client says nothing of this one.
+                Some(StoredTokens { refused: Some(refusal), .. }) if refusal.asker == self.asker() => {
+                    return Err(self.gone(&refusal.reason));
+                }
                 Some(stored) => self.open(held, stored).await?,
             };
-            let is_refused = refused.is_some_and(|refused| current.as_ref() == Some(refused));
+            if refused.is_some_and(|refused| current.as_ref() == Some(refused)) {
+                held.refused = version;
+            }
+            // Until it is replaced: a mail server that is shown it at each poll locks the account.
+            let is_refused = version.is_some() && held.refused == version;
             let left = stored.as_ref().map_or(0, |stored| stored.tokens.expires_at.saturating_sub(now()));
             let serves = left > stored.as_ref().map_or(0, margin) && !(is_refused && held.may_replace());
             if let Some(token) = current.as_ref().filter(|_| serves) {
@@ -76,9 +83,11 @@ impl Grant {
                     if let Some(version) = version.filter(|_| self.needs_consent()) =>
                 {
                     // Unless another process has renewed them meanwhile, and so used them up.
-                    if self.grants.0.store.refuse_tokens(&self.name, version, &reason).await? {
+                    let refusal = Refusal { reason, asker: self.asker() };
+                    let Refusal { reason, .. } = &refusal;
+                    if self.grants.0.store.refuse_tokens(&self.name, version, &refusal).await? {
                         tracing::error!(login = %self.login, %reason, "the provider takes the sign-in no more");
-                        return Err(self.gone(&reason));
+                        return Err(self.gone(reason));
                     }
                 }
                 Err(error) => {
@@ -93,8 +102,9 @@ impl Grant {
 
     /// Asks the provider. The outer error is our own, before anything was asked.
     async fn fetch(&self, stored: Option<&StoredTokens>) -> Result<Result<Tokens, oauth::Error>, Error> {
-        // What comes must be stored, so the key is looked at before what is there is used up.
+        // What comes must be stored, so both places are tried before what is there is used up.
         self.grants.0.keyring.check().await?;
+        self.grants.0.store.prove_writable().await?;
         if !self.needs_consent() {
             return Ok(self.provider().own(&self.name.username).await);
         }
@@ -109,7 +119,7 @@ impl Grant {
 
     /// Stores tokens before they are used: a provider may take the former ones no more. The access
     /// token; `None` if another process has stored others.
-    async fn keep(&self, held: &mut Held, received: Received) -> Result<Option<Secret>, Error> {
+    pub(super) async fn keep(&self, held: &mut Held, received: Received) -> Result<Option<Secret>, Error> {
         let kept = async {
             let Received { version, tokens, at } = &received;
             let former = match tokens.refresh {
@@ -183,6 +193,12 @@ impl Grant {
         [kind, &self.name.sign_in, &self.name.username]
     }
 
+    /// What a provider knows popbridge by, and which one: a refusal says nothing about others.
+    fn asker(&self) -> String {
+        let settings = self.provider().settings();
+        format!("{} {}", settings.token_url, settings.client_id)
+    }
+
     fn needs_consent(&self) -> bool {
         self.provider().settings().flow.needs_consent()
     }
@@ -217,8 +233,10 @@ impl Held {
                 growing.max(retry_after.unwrap_or_default().min(LONGEST_PAUSE))
             }
             oauth::Error::Gone(_) | oauth::Error::Misconfigured(_) => LASTING_PAUSE,
-            // Nobody was asked.
-            oauth::Error::Secret { .. } => return error,
+            // Who waits behind a command that takes its time shares what has become of it.
+            oauth::Error::Secret { may_pass: true, .. } => FIRST_PAUSE,
+            // Nobody was asked, and to look again costs nothing.
+            oauth::Error::Secret { may_pass: false, .. } => return error,
         };
         self.rest = Some(Rest { version, until: Instant::now() + pause, pause, error: error.clone() });
         error

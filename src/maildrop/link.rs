@@ -59,22 +59,22 @@ impl Link {
     /// A connection that is logged in, new or one that waited; nothing is selected yet.
     pub async fn open(pool: &Pool, mut account: Account) -> Result<Self, Error> {
         let admission = admit(pool, &mut account).await?;
-        Self::admitted(pool, admission, account).await
+        Self::admitted(pool, admission, &mut account).await
     }
 
     /// The same for credentials that are proven.
-    pub async fn admitted(pool: &Pool, admission: Admission, mut account: Account) -> Result<Self, Error> {
+    pub async fn admitted(pool: &Pool, admission: Admission, account: &mut Account) -> Result<Self, Error> {
         let mut seated = admission.seat(&account.connector, &account.credential).await;
         if let Err(error) = &seated
             && account.replace(error).await?
         {
-            let admission = admit(pool, &mut account).await?;
+            let admission = admit(pool, account).await?;
             seated = admission.seat(&account.connector, &account.credential).await;
         }
         let (slot, imap) = seated.map_err(|error| account.blame(error))?;
         let patience = account.connector.upstream().recovery;
         Ok(Self {
-            account,
+            account: account.clone(),
             slot,
             capabilities: imap.capabilities().clone(),
             imap: Some(imap),

@@ -113,10 +113,10 @@ impl Maildrops {
 
     /// Logs in upstream, takes the lock, does what a former session left to be done, lists the
     /// folders: all of it or nothing. `proven` is called when the credentials are good, whatever
-    /// becomes of the rest.
+    /// becomes of the rest. On return the account has the credential that was tried last.
     pub async fn open(
         &self,
-        mut account: Account,
+        account: &mut Account,
         settings: Arc<config::Maildrop>,
         activity: Activity,
         proven: impl FnOnce() + Send,
@@ -124,7 +124,7 @@ impl Maildrops {
         let started = Instant::now();
         let login = account.login.clone();
         let upstream = account.connector.upstream().name.clone();
-        let admission = link::admit(&self.pool, &mut account).await?;
+        let admission = link::admit(&self.pool, account).await?;
         proven();
         let held = match settings.lock {
             config::Lock::Exclusive => match self.locks.acquire(&upstream, &login, activity).await {
@@ -167,6 +167,7 @@ impl Maildrops {
             }
             Err(error) => {
                 drop(held);
+                account.clone_from(link.account());
                 link.close().await;
                 Err(error)
             }

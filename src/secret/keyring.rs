@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::seal::{KEY_LEN, Seal, Unsealable};
+use super::source::passes;
 use super::{NoRandom, Secret, SecretSource, Unreadable};
 
 /// Seals secrets with the key in one place, and opens them. The key is read each time: that is
@@ -28,9 +29,9 @@ enum Place {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyError {
     #[error("the state key cannot be read from {key}: {reason}")]
-    Unreadable { key: &'static str, reason: String },
+    Unreadable { key: &'static str, reason: String, may_pass: bool },
     #[error("the state key cannot be made at {path}: {reason}")]
-    NotMade { path: String, reason: String },
+    NotMade { path: String, reason: String, may_pass: bool },
     #[error(
         "what {key} holds is no state key: that is 32 random octets in base64, as \"openssl rand -base64 32\" prints them"
     )]
@@ -42,6 +43,16 @@ pub enum KeyError {
     Foreign { key: &'static str, reason: Unsealable },
     #[error(transparent)]
     Random(#[from] NoRandom),
+}
+
+impl KeyError {
+    /// Whether it may pass without anybody's doing.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreadable { may_pass, .. } | Self::NotMade { may_pass, .. } => *may_pass,
+            Self::NoKey { .. } | Self::Foreign { .. } | Self::Random(_) => false,
+        }
+    }
 }
 
 impl Keyring {
@@ -68,7 +79,11 @@ impl Keyring {
     pub async fn seal(&self, name: &[&str], secret: &Secret) -> Result<Vec<u8>, KeyError> {
         if let Some(path) = self.missing() {
             let shown = path.display().to_string();
-            make(&path).map_err(|reason| KeyError::NotMade { path: shown, reason })?;
+            make(&path).map_err(|error| KeyError::NotMade {
+                path: shown,
+                may_pass: passes(&error),
+                reason: error.to_string(),
+            })?;
         }
         Ok(Seal::new(&*self.key().await?).seal(name, secret)?)
     }
@@ -108,6 +123,7 @@ impl Keyring {
         };
         let text = source.read().await.map_err(|reason: Unreadable| KeyError::Unreadable {
             key: self.name(),
+            may_pass: reason.may_pass(),
             reason: reason.to_string(),
         })?;
         let octets = STANDARD.decode(text.expose().trim_ascii()).map(Zeroizing::new).ok();
@@ -132,15 +148,14 @@ impl std::fmt::Debug for Place {
 
 /// Makes a key file: whole or not at all, for its owner alone, and never over another one. Where two
 /// processes make it at once, one of them wins and both use its key.
-fn make(path: &Path) -> Result<(), String> {
-    let words = |error: io::Error| error.to_string();
+fn make(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let key = Seal::new_key().map_err(|error| error.to_string())?;
+    let key = Seal::new_key().map_err(io::Error::other)?;
     let text = Zeroizing::new(STANDARD.encode(*key) + "\n");
     // Written under a name that nobody reads, then given its own, which fails if there is one.
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let draft = folder.join(format!(".{name}.{}.{:016x}", std::process::id(), fastrand::u64(..)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(words)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
         match fs::hard_link(&draft, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -148,9 +163,9 @@ fn make(path: &Path) -> Result<(), String> {
         }
     });
     let removed = fs::remove_file(&draft);
-    written.and(removed).map_err(words)?;
+    written.and(removed)?;
     // Before anything is sealed with it, its name is on the disk, too.
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(words)
+    fs::File::open(folder).and_then(|folder| folder.sync_all())
 }
 
 #[cfg(test)]
@@ -225,6 +240,19 @@ mod tests {
         fs::write(&path, STANDARD.encode([7; 32])).expect("written");
         let error = ring.open(&["a"], &sealed).await.expect_err("another key").to_string();
         assert!(error.contains("key_file") && error.contains("popbridge authorize"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_wrong_does_not_pass() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ring = ring(&folder.path().join("nothing/popbridge.key"));
+        assert!(!ring.open(&["a"], &[1; 40]).await.expect_err("no file").may_pass());
+        assert!(!ring.seal(&["a"], &secret()).await.expect_err("no folder").may_pass());
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("written");
+        // An error of the system that is neither of the two.
+        let ring = self::ring(&file.join("popbridge.key"));
+        assert!(ring.open(&["a"], &[1; 40]).await.expect_err("no folder").may_pass());
     }
 
     #[tokio::test]

@@ -64,10 +64,20 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
-    /// Whether it may pass without anybody's doing: a command can depend on what is far away.
+    /// Whether it may pass without anybody's doing: a command can depend on what is far away, and a
+    /// system can be short of descriptors.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Slow { .. })
+        match self {
+            Self::Failed { .. } | Self::Slow { .. } => true,
+            Self::File { source, .. } | Self::NotRun { source, .. } => passes(source),
+            _ => false,
+        }
     }
+}
+
+/// Whether the system may do later what it did not do now.
+pub(super) fn passes(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
 impl SecretSource {
@@ -313,6 +323,18 @@ mod tests {
             assert!(Instant::now() < end, "it goes on");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[test]
+    fn what_the_system_cannot_do_now_may_pass() {
+        let too_many_open = || io::Error::from_raw_os_error(24);
+        assert!(failed(Path::new("secret"), too_many_open()).may_pass());
+        assert!(Unreadable::NotRun { program: "sh".to_owned(), source: too_many_open() }.may_pass());
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied] {
+            assert!(!failed(Path::new("secret"), kind.into()).may_pass(), "{kind}");
+            assert!(!Unreadable::NotRun { program: "sh".to_owned(), source: kind.into() }.may_pass());
+        }
+        assert!(!Unreadable::Empty.may_pass());
     }
 
     #[tokio::test]

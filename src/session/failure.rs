@@ -89,7 +89,7 @@ fn sign_in(error: &grants::Error) -> Reply {
         E::Key(error) => {
             tracing::error!(%error, "the state key");
             Reply::coded(
-                Code::SysPerm,
+                if error.may_pass() { Code::SysTemp } else { Code::SysPerm },
                 "The bridge cannot open its sign-in for the mail server; who runs the bridge must look at its log",
             )
         }
@@ -217,6 +217,7 @@ fn login(status: &Status) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::KeyError;
     use crate::upstream::Outcome;
 
     fn refused(outcome: Outcome, code: Option<Imap>, text: &str) -> String {
@@ -249,6 +250,16 @@ mod tests {
             let reply =
                 refused(outcome, None, "Request is throttled. Suggested Backoff Time: 9 milliseconds");
             assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_just_now_passes() {
+        for (may_pass, code) in [(true, "-ERR [SYS/TEMP]"), (false, "-ERR [SYS/PERM]")] {
+            let key = KeyError::Unreadable { key: "key_file", reason: String::new(), may_pass };
+            let mut output = Vec::new();
+            reply(&Error::SignIn(key.into())).write(&mut output);
+            assert!(output.starts_with(code.as_bytes()), "{code}");
         }
     }
 

@@ -62,7 +62,7 @@ impl Login<'_> {
         attempt: &mut Attempt<'_>,
     ) -> Result<Maildrop, Error> {
         let (login, username) = (login.to_owned(), route.username.clone());
-        let account = match opening {
+        let mut account = match opening {
             Opening::Kept(means) => {
                 let source = Source::of(&means, &self.context.grants, &login, &username);
                 // What signs in somewhere was read with the places to do so.
@@ -72,14 +72,15 @@ impl Login<'_> {
             Opening::Given(credential) => Account { login, connector, username, credential, source: None },
         };
         let (rejections, upstream) = (&self.context.rejections, &route.upstream.name);
-        let (username, secret) = (&route.username, account.credential.secret().clone());
-        if let Some(status) = rejections.recall(upstream, username, &secret) {
+        let username = &route.username;
+        if let Some(status) = rejections.recall(upstream, username, account.credential.secret()) {
             return Err(account.blame(upstream::Error::Login(status)));
         }
         let proven = || attempt.succeeded();
-        let opened = self.context.maildrops.open(account, route.maildrop, self.activity, proven).await;
+        let opened = self.context.maildrops.open(&mut account, route.maildrop, self.activity, proven).await;
         if let Some(status) = opened.as_ref().err().and_then(rejection) {
-            rejections.remember(upstream, username, &secret, status.clone());
+            // Which may be another one by now.
+            rejections.remember(upstream, username, account.credential.secret(), status.clone());
         }
         opened
     }

@@ -27,7 +27,7 @@ pub use listing::{Cached, CachedListing, CachedRow};
 pub use mailbox::{Former, MailboxId, MailboxName, Opened};
 pub use notes::Notes;
 pub use renumbering::Renumbering;
-pub use token::{SealedTokens, StoredTokens, TokenName};
+pub use token::{Refusal, SealedTokens, StoredTokens, TokenName};
 pub use unique_id::{Exceptions, Origin};
 
 use crate::ids::{Uid, UidValidity};

@@ -32,6 +32,17 @@ impl Store {
             Database::File(_) => connect(database).await,
         }
     }
+
+    /// A true write, though it changes nothing: a read-only file, a full disk and a lock that
+    /// somebody holds show here.
+    pub async fn prove_writable(&self) -> Result<()> {
+        let written = async {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await?;
+            transaction.commit().await
+        };
+        written.await.map_err(|source| Error::Unwritable { path: self.path.clone(), source })
+    }
 }
 
 async fn connect(database: &Database) -> Result<Store> {
@@ -54,15 +65,11 @@ async fn connect(database: &Database) -> Result<Store> {
         .await
         .map_err(|source| refused(&path, source))?;
     check(&pool, &path).await?;
-    prove_writable(&pool, &path).await?;
-    migrations().run(&pool).await.map_err(|source| Error::Migrate { path: path.clone(), source })?;
-    Ok(Store { pool, path })
-}
-
-/// A true write, though it changes nothing: a read-only file and a full disk show here.
-async fn prove_writable(pool: &SqlitePool, path: &str) -> Result<()> {
-    let written = sqlx::raw_sql("BEGIN IMMEDIATE; PRAGMA user_version = 1; COMMIT").execute(pool).await;
-    written.map(drop).map_err(|source| Error::Unwritable { path: path.to_owned(), source })
+    let store = Store { pool, path };
+    store.prove_writable().await?;
+    let Store { pool, path } = &store;
+    migrations().run(pool).await.map_err(|source| Error::Migrate { path: path.clone(), source })?;
+    Ok(store)
 }
 
 /// SQLite's own look for damage.
@@ -159,7 +166,8 @@ mod tests {
         // As root may write everything, SQLite itself is told that it may not.
         let options = SqliteConnectOptions::new().filename(&path).read_only(true);
         let pool = SqlitePool::connect_with(options).await.expect("open");
-        let error = prove_writable(&pool, "popbridge.db").await.expect_err("refused");
+        let store = Store { pool, path: "popbridge.db".to_owned() };
+        let error = store.prove_writable().await.expect_err("refused");
         assert!(matches!(error, Error::Unwritable { .. }), "{error}");
         assert!(error.to_string().contains("-wal"), "{error}");
     }

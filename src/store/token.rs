@@ -32,16 +32,25 @@ pub struct StoredTokens {
     pub tokens: SealedTokens,
     /// When a person signed in, or the first token came; seconds since 1970.
     pub signed_in_at: i64,
-    /// The provider's words if it takes the tokens no more.
-    pub refused: Option<String>,
+    /// If the provider takes the tokens no more.
+    pub refused: Option<Refusal>,
+}
+
+/// A provider's no to tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its words.
+    pub reason: String,
+    /// The client that asked, and where: another one may be taken.
+    pub asker: String,
 }
 
 impl Store {
     /// The tokens of an account, if there are any.
     pub async fn tokens(&self, name: &TokenName) -> Result<Option<StoredTokens>> {
         let row = sqlx::query(
-            "SELECT version, refresh, access, obtained_at, expires_at, signed_in_at, refused FROM token \
-             WHERE sign_in = $1 AND username = $2",
+            "SELECT version, refresh, access, obtained_at, expires_at, signed_in_at, refused, refused_as \
+             FROM token WHERE sign_in = $1 AND username = $2",
         )
         .bind(&name.sign_in)
         .bind(&name.username)
@@ -57,8 +66,8 @@ impl Store {
              VALUES ($1, $2, 1, $3, $4, $5, $6, $7) \
              ON CONFLICT (sign_in, username) DO UPDATE SET version = token.version + 1, \
              refresh = excluded.refresh, access = excluded.access, obtained_at = excluded.obtained_at, \
-             expires_at = excluded.expires_at, signed_in_at = excluded.signed_in_at, refused = NULL \
-             RETURNING version",
+             expires_at = excluded.expires_at, signed_in_at = excluded.signed_in_at, \
+             refused = NULL, refused_as = NULL RETURNING version",
         )
         .bind(&name.sign_in)
         .bind(&name.username)
@@ -83,8 +92,8 @@ impl Store {
         let sql = match version {
             Some(_) => {
                 "UPDATE token SET version = version + 1, refresh = $3, access = $4, obtained_at = $5, \
-                 expires_at = $6, refused = NULL WHERE sign_in = $1 AND username = $2 AND version = $7 \
-                 RETURNING version"
+                 expires_at = $6, refused = NULL, refused_as = NULL \
+                 WHERE sign_in = $1 AND username = $2 AND version = $7 RETURNING version"
             }
             None => {
                 "INSERT INTO token (sign_in, username, version, refresh, access, obtained_at, expires_at, signed_in_at) \
@@ -106,14 +115,15 @@ impl Store {
 
     /// Notes that the provider takes tokens of this version no more. They stay: only a new sign-in
     /// replaces them. False if they have been replaced meanwhile.
-    pub async fn refuse_tokens(&self, name: &TokenName, version: i64, reason: &str) -> Result<bool> {
+    pub async fn refuse_tokens(&self, name: &TokenName, version: i64, refusal: &Refusal) -> Result<bool> {
         let done = sqlx::query(
-            "UPDATE token SET refused = $3 \
-             WHERE sign_in = $1 AND username = $2 AND version = $4",
+            "UPDATE token SET refused = $3, refused_as = $4 \
+             WHERE sign_in = $1 AND username = $2 AND version = $5",
         )
         .bind(&name.sign_in)
         .bind(&name.username)
-        .bind(reason)
+        .bind(&refusal.reason)
+        .bind(&refusal.asker)
         .bind(version)
         .execute(&self.pool)
         .await?;
@@ -122,6 +132,8 @@ impl Store {
 }
 
 fn stored(row: &SqliteRow) -> Result<StoredTokens> {
+    let (reason, asker): (Option<String>, Option<String>) =
+        (row.try_get("refused")?, row.try_get("refused_as")?);
     Ok(StoredTokens {
         version: row.try_get("version")?,
         tokens: SealedTokens {
@@ -131,7 +143,7 @@ fn stored(row: &SqliteRow) -> Result<StoredTokens> {
             expires_at: row.try_get("expires_at")?,
         },
         signed_in_at: row.try_get("signed_in_at")?,
-        refused: row.try_get("refused")?,
+        refused: reason.zip(asker).map(|(reason, asker)| Refusal { reason, asker }),
     })
 }
 
@@ -174,20 +186,18 @@ mod tests {
     async fn a_refusal_lasts_until_a_new_sign_in() {
         let store = Store::open(&Database::Memory).await.expect("a store");
         let alice = name("alice");
+        let refusal = |reason: &str| Refusal { reason: reason.to_owned(), asker: "client".to_owned() };
+        let (gone, late) = (refusal("gone"), refusal("late"));
         let version = store.sign_in(&alice, &sealed(1)).await.expect("written");
-        assert!(!store.refuse_tokens(&alice, version + 1, "gone").await.expect("asked"));
-        assert!(store.refuse_tokens(&alice, version, "gone").await.expect("written"));
+        assert!(!store.refuse_tokens(&alice, version + 1, &gone).await.expect("asked"));
+        assert!(store.refuse_tokens(&alice, version, &gone).await.expect("written"));
         let refused = read(&store).await;
-        assert_eq!(
-            (refused.refused.as_deref(), &refused.tokens),
-            (Some("gone"), &sealed(1)),
-            "nothing is lost"
-        );
+        assert_eq!((refused.refused.as_ref(), &refused.tokens), (Some(&gone), &sealed(1)), "nothing is lost");
         // What another process had asked for before is stored all the same.
         let renewed = store.renew_tokens(&alice, Some(version), &sealed(2)).await.expect("written");
         assert_eq!(read(&store).await.refused, None);
-        assert!(!store.refuse_tokens(&alice, version, "late").await.expect("asked"));
-        assert!(store.refuse_tokens(&alice, renewed.expect("renewed"), "gone").await.expect("written"));
+        assert!(!store.refuse_tokens(&alice, version, &late).await.expect("asked"));
+        assert!(store.refuse_tokens(&alice, renewed.expect("renewed"), &gone).await.expect("written"));
         store.sign_in(&alice, &sealed(3)).await.expect("written");
         assert_eq!(read(&store).await.refused, None);
     }

@@ -139,7 +139,12 @@ fn what_a_flow_needs_is_asked_for() {
     refused_at(5, &table("google", &format!("scopes = [\"a b\"]\n{CLIENT}")), &["several go in a list"]);
     let both = format!("redirect_url = \"https://localhost/\"\nredirect_port = 1\n{CLIENT}");
     refused_at(5, &table("google", &both), &["redirect_port and redirect_url"]);
-    refused_at(5, &table("google", &format!("redirect_url = \"here\"\n{CLIENT}")), &["no address"]);
+    for url in ["here", " https://localhost", "https://local host", "https://localhost#there"] {
+        refused_at(5, &table("google", &format!("redirect_url = \"{url}\"\n{CLIENT}")), &["no address"]);
+    }
+    let bare = oauth("google", &format!("redirect_url = \"https://localhost\"\n{CLIENT}"));
+    let Flow::Code { redirect: Redirect::Elsewhere(back), .. } = &bare.flow else { panic!("{bare:?}") };
+    assert_eq!(back, "https://localhost", "as it was registered");
     let idle = format!("redirect_port = 1\nflow = \"device\"\n{CLIENT}");
     refused_at(5, &table("microsoft", &idle), &["redirect_port has no meaning", "\"device\""]);
     let idle = format!("service_account_file = \"a\"\n{CLIENT}");

@@ -32,6 +32,8 @@ pub enum Mood {
     Garbage,
     /// An error code of RFC 6749 §5.2.
     Refusing(&'static str),
+    /// The same, with all that the client sent in its words.
+    Echoing(&'static str),
     /// It reads the request and hangs up.
     Deaf,
 }
@@ -78,6 +80,20 @@ struct Asked {
     url: Url,
     authorization: Option<String>,
     form: HashMap<String, String>,
+}
+
+impl Asked {
+    /// An error that holds what was sent, decoded and not.
+    fn echo(&self, code: &str) -> Answer {
+        let mut words: Vec<_> = self.form.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        if let Some(basic) = self.authorization.as_ref().and_then(|value| value.strip_prefix("Basic ")) {
+            let pair = String::from_utf8(STANDARD.decode(basic).expect("base64")).expect("text");
+            words.push(format!("authorization {basic} {}", pair.replace(':', " ")));
+        }
+        words.sort_unstable();
+        words.push(CLIENT_SECRET.to_owned());
+        json(400, &json!({ "error": code, "error_description": words.join(" ") }))
+    }
 }
 
 type Answer = (u16, Vec<(&'static str, String)>, String);
@@ -284,7 +300,8 @@ impl State {
     fn new_secret(&mut self, kind: &str) -> String {
         self.next += 1;
         let digest = Sha256::digest(format!("{kind} {} {}", self.next, std::process::id()));
-        let secret = format!("{kind}-{}", URL_SAFE_NO_PAD.encode(digest));
+        // No longer than a word, so that nobody takes it for a token by its length.
+        let secret = format!("{kind}-{}", URL_SAFE_NO_PAD.encode(&digest[..6]));
         self.issued.push(secret.clone());
         secret
     }
@@ -351,6 +368,7 @@ impl State {
             }
             Mood::Garbage => return (200, Vec::new(), "<h1>Welcome to the hotel</h1>".to_owned()),
             Mood::Refusing(code) => return error(code),
+            Mood::Echoing(code) => return asked.echo(code),
         }
         let assertion = grant.ends_with("jwt-bearer");
         if !assertion && !Self::knows(asked) {

@@ -12,6 +12,9 @@ use crate::config::Flow;
 /// More seconds between two questions, or until the end, are no sense of a server's.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A server that wants to be asked without end (`"interval": 0`) is asked once a second.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// A code that waits for somebody to type it.
 pub struct DeviceRequest {
     /// Where it is typed.
@@ -48,6 +51,7 @@ impl Provider {
     pub async fn finish_device(&self, request: &DeviceRequest) -> Result<Tokens, Error> {
         let client = self.client().await?;
         let polling = client.exchange_device_access_token(&request.details);
-        tokens(polling.request_async(self, sleep, None).await?)
+        let pause = |interval: Duration| sleep(interval.max(SHORTEST));
+        tokens(polling.request_async(self, pause, None).await?)
     }
 }

@@ -116,18 +116,17 @@ fn beside<E: ErrorResponse>(error: RequestTokenError<HttpFailure, E>) -> Error {
     }
 }
 
-/// A provider's words, fit for a log: a line of bounded length. What is too long for a word is no
-/// word, and may be a token.
+/// A provider's words, fit for a log: a line of bounded length. What was sent is struck out of them
+/// already; a part of it, or another token, may still be there.
 pub fn words(code: &str, description: Option<&str>) -> String {
     const LONGEST: usize = 400;
-    const LONGEST_WORD: usize = 48;
     let mut line = String::new();
     let said = description.filter(|said| !said.trim().is_empty());
     let separator = said.map(|_| ":");
     let code = code.split(|letter: char| letter.is_whitespace() || letter.is_control()).take(1);
     let said = said.unwrap_or_default().split(|letter: char| letter.is_whitespace() || letter.is_control());
     for (at, word) in code.chain(said.filter(|word| !word.is_empty())).enumerate() {
-        let word = if word.len() > LONGEST_WORD { "…" } else { word };
+        let word = if may_be_token(word) { "…" } else { word };
         if line.len() + word.len() > LONGEST {
             line.push_str(" …");
             break;
@@ -141,6 +140,20 @@ pub fn words(code: &str, description: Option<&str>) -> String {
         line.push_str(word);
     }
     line
+}
+
+/// Whether a word is none: it is too long for one, or long with letters and digits mixed. A UUID is
+/// left, as it names a request to those who look for it at the provider.
+fn may_be_token(word: &str) -> bool {
+    const LONGEST_WORD: usize = 40;
+    const LONGEST_MIXTURE: usize = 20;
+    let mixed =
+        word.contains(|c: char| c.is_ascii_alphabetic()) && word.contains(|c: char| c.is_ascii_digit());
+    let bare = word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    let parts =
+        bare.split('-').map(|part| part.bytes().all(|octet| octet.is_ascii_hexdigit()).then_some(part.len()));
+    let is_uuid = parts.eq([8, 4, 4, 4, 12].map(Some));
+    word.len() > LONGEST_WORD || word.len() > LONGEST_MIXTURE && mixed && !is_uuid
 }
 
 #[cfg(test)]
@@ -171,5 +184,8 @@ mod tests {
         assert_eq!(words("invalid_grant", Some(&format!("bad {token}"))), "invalid_grant: bad …");
         assert_eq!(words(&token, Some("\u{7}")), "…");
         assert!(words("a", Some(&"word ".repeat(1000))).len() < 450);
+        assert_eq!(words("a", Some("bad 1//0abcdefghijklmnopqr")), "a: bad …");
+        let named = "AADSTS70008: unsupported-token-type-for-tenant. 2026-11-26 (0e2ea0d0-5c8c-4d8f-9a6c-00c0ffee0001)";
+        assert_eq!(words("a", Some(named)), format!("a: {named}"));
     }
 }

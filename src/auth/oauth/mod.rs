@@ -4,6 +4,7 @@ mod code;
 mod device;
 mod error;
 mod redirect;
+mod sent;
 mod service_account;
 
 use std::pin::Pin;
@@ -28,6 +29,7 @@ use crate::http::{Http, Redirects};
 use crate::secret::Secret;
 use crate::trust;
 use error::HttpFailure;
+use sent::Sent;
 
 /// An hour, as nearly everybody has it, where a provider does not say how long its token is good.
 const USUAL_LIFE: Duration = Duration::from_secs(60 * 60);
@@ -114,9 +116,13 @@ impl Provider {
 
     /// Asks the provider. What is no answer of its protocol, but an outage, becomes an error here.
     async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
-        let answer = self.http.send(request).await.map_err(|error| HttpFailure::None(error.to_string()))?;
+        let sent = Sent::of(&request);
+        let mut answer =
+            self.http.send(request).await.map_err(|error| HttpFailure::None(error.to_string()))?;
         match answer.status() {
-            StatusCode::OK | StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            StatusCode::OK => Ok(answer),
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                sent.strike(answer.body_mut());
                 Ok(answer)
             }
             status => Err(HttpFailure::Status(status, retry_after(answer.headers()))),
@@ -148,18 +154,43 @@ fn tokens(answer: BasicTokenResponse) -> Result<Tokens, Error> {
     if !matches!(answer.token_type(), BasicTokenType::Bearer) {
         return Err(Error::senseless("a token that is no bearer token"));
     }
-    let token = |text: &str| {
-        // It is sent to an IMAP server between control characters (RFC 6750 §2.1, RFC 7628 §3.1).
+    let token = |text: &str, octets: std::ops::RangeInclusive<u8>| {
         let sound = !text.is_empty()
             && text.len() <= LONGEST_TOKEN
-            && text.bytes().all(|octet| octet.is_ascii_graphic());
+            && text.bytes().all(|octet| octets.contains(&octet));
         sound
             .then(|| Secret::new(text.as_bytes().to_vec()))
             .ok_or_else(|| Error::senseless("what is no token"))
     };
+    // Some say with an empty one that there is none.
+    let refresh = answer.refresh_token().map(|refresh| refresh.secret()).filter(|text| !text.is_empty());
     Ok(Tokens {
-        access: token(answer.access_token().secret())?,
-        refresh: answer.refresh_token().map(|refresh| token(refresh.secret())).transpose()?,
+        // It is sent to an IMAP server between control characters (RFC 6750 §2.1, RFC 7628 §3.1).
+        access: token(answer.access_token().secret(), 0x21..=0x7E)?,
+        // RFC 6749 A.17.
+        refresh: refresh.map(|text| token(text, 0x20..=0x7E)).transpose()?,
         life: answer.expires_in().unwrap_or(USUAL_LIFE).min(LONGEST_LIFE),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(access: &str, refresh: &str) -> Result<Tokens, Error> {
+        let answer = serde_json::json!({
+            "access_token": access, "token_type": "bearer", "expires_in": 60, "refresh_token": refresh,
+        });
+        tokens(serde_json::from_value(answer).expect("an answer"))
+    }
+
+    #[test]
+    fn a_refresh_token_may_hold_blanks_and_be_empty() {
+        let refresh = |text| given("a", text).map(|tokens| tokens.refresh);
+        assert_eq!(refresh(" r ~").expect("sound"), Some(Secret::new(b" r ~".to_vec())));
+        assert_eq!(refresh("").expect("sound"), None);
+        for (access, refresh) in [("a", "r\u{7f}"), ("a", "r\n"), ("a", "\u{e9}"), ("a b", "r"), ("", "r")] {
+            assert!(given(access, refresh).is_err(), "{access:?} {refresh:?}");
+        }
+    }
 }

@@ -46,8 +46,8 @@ impl Provider {
         };
         let text = read_private(key_file).await.map_err(|reason| Error::Secret {
             key: "service_account_file".to_owned(),
+            may_pass: reason.may_pass(),
             reason: reason.to_string(),
-            may_pass: false,
         })?;
         let key: KeyFile = serde_json::from_slice(&text).map_err(|_| {
             unusable(

@@ -11,5 +11,7 @@ CREATE TABLE token (
     signed_in_at BIGINT NOT NULL,
     -- Why the provider no longer takes it; until a person signs in anew.
     refused TEXT,
+    -- As whom popbridge was refused; as another client it may be taken.
+    refused_as TEXT,
     PRIMARY KEY (sign_in, username)
 );
