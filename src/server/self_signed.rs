@@ -64,9 +64,14 @@ pub fn own_address() -> Option<Ipv4Addr> {
     }
 }
 
-/// With this mode from its first moment on.
+/// A new file, with this mode from its first moment on. Half a pair of before goes; a link that
+/// somebody has put there leads nobody elsewhere.
 fn write(folder: &Path, path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     give_to_owner_of(folder, &file)?;
     file.write_all(octets)
 }

@@ -125,7 +125,14 @@ async fn all_that_is_beside_the_configuration_comes_along() {
     std::fs::create_dir(setting.folder.path().join("keys")).expect("a folder");
     private(&setting.folder.path().join("keys/client"));
     let (run, drop_in) = setting.service(&[]).await;
-    run.expect(0, &["own.key is not there yet", "keys/client does not come along", "ca.pem: open it"]);
+    run.expect(
+        0,
+        &[
+            "own.key is not there yet",
+            "keys/client does not come along",
+            "ca.pem: put it beside the configuration",
+        ],
+    );
     let folder = setting.folder.path().canonicalize().expect("there").display().to_string();
     let brought: Vec<&str> =
         drop_in.lines().filter_map(|line| line.strip_prefix("LoadCredential=")).collect();

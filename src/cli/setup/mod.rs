@@ -223,7 +223,10 @@ fn files<'a>(existing: &Existing, login: &str, entry: &'a Entry) -> (Access<'a>,
             (Access::PasswordFile(name.clone()), vec![(name, password.clone())])
         }
         Entry::OAuth { provider, client_id, client_secret } => {
-            let new = client_secret.as_ref().filter(|secret| !existing.has_secret(client_id, secret));
+            let known = existing.document().ok().and_then(|text| sign_in::known(&text, provider, client_id));
+            let is_known =
+                |secret: &&Secret| known.as_ref().is_some_and(|name| existing.has_secret(name, secret));
+            let new = client_secret.as_ref().filter(|secret| !is_known(secret));
             let secret = new.map(|secret| {
                 let name = existing.free_name(provider, "client-secret");
                 (name, secret.clone())

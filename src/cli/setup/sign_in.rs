@@ -11,12 +11,8 @@ pub fn add(document: &mut DocumentMut, access: &Access<'_>) -> Result<Option<Str
     let Access::OAuth { provider, client_id, client_secret_file } = access else {
         return Ok(None);
     };
+    let known = known(document, provider, client_id);
     let tables = section(document.as_table_mut(), "oauth")?;
-    let same = |item: &Item| {
-        let word = |key| item.as_table_like().and_then(|table| table.get(key)?.as_str());
-        word("provider") == Some(*provider) && word("client_id") == Some(*client_id)
-    };
-    let known = tables.iter().find(|(_, item)| same(item)).map(|(name, _)| name.to_owned());
     if let Some(name) = known {
         if let Some(file) = client_secret_file {
             let table = section(tables, &name)?;
@@ -40,6 +36,16 @@ pub fn add(document: &mut DocumentMut, access: &Access<'_>) -> Result<Option<Str
     }
     tables.insert(&name, Item::Table(table));
     Ok(Some(name))
+}
+
+/// The name of this client's sign-in, if it is there.
+pub fn known(document: &DocumentMut, provider: &str, client_id: &str) -> Option<String> {
+    let same = |item: &Item| {
+        let word = |key| item.as_table_like().and_then(|table| table.get(key)?.as_str());
+        word("provider") == Some(provider) && word("client_id") == Some(client_id)
+    };
+    let mut sign_ins = document.get("oauth")?.as_table_like()?.iter();
+    sign_ins.find(|(_, item)| same(item)).map(|(name, _)| name.to_owned())
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ fn state(existing: &Existing) -> Result<Option<String>, Failure> {
     };
     Err(usage(format!(
         "a service keeps its state in {STATE}, and cannot use {from}. {there}: mkdir -p {STATE} && mv {from} {to} && \
-         chown --reference={STATE} {to}; the same with popbridge.key beside it, if there is one. Then run setup again; \
+         chown --reference={STATE} {to}; the same with popbridge.key, self-signed.crt and self-signed.key beside it, if they are there. Then run setup again; \
          or say --no-systemd"
     )))
 }
@@ -180,7 +180,7 @@ impl Service {
         for path in named(config) {
             let Ok(name) = path.strip_prefix(beside) else {
                 if !is_open_to_service(&path) {
-                    missing.push(format!("the service cannot read {}: open it to others", path.display()));
+                    missing.push(format!("the service cannot read {}: put it beside the configuration, and name it there without a folder", path.display()));
                 }
                 continue;
             };
@@ -238,11 +238,16 @@ fn named(config: &Config) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether the service's user, nobody's friend, gets at a file by its whole path.
+/// Whether the service's user gets at a file by its whole path: its own, or one that all may read.
 fn is_open_to_service(path: &Path) -> bool {
-    let own = [STATE, CREDENTIALS].iter().any(|folder| path.starts_with(folder));
-    let hidden = HIDDEN.iter().any(|folder| path.starts_with(folder));
-    own || (!hidden && path.metadata().is_ok_and(|file| file.mode() & 0o004 != 0))
+    let below = |path: &Path, folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+    if below(path, &[STATE, CREDENTIALS]) {
+        return true;
+    }
+    let Ok(real) = std::fs::canonicalize(path) else { return false };
+    let has = |path: &Path, mode| path.metadata().is_ok_and(|file| file.mode() & mode == mode);
+    let open = has(&real, 0o004) && real.ancestors().skip(1).all(|folder| has(folder, 0o001));
+    open && !below(&real, &HIDDEN)
 }
 
 /// A path that stands in a unit as it is (systemd.syntax(7)).
@@ -271,4 +276,20 @@ fn not_started(words: &str, reason: &str) -> Failure {
          popbridge tells more"
     );
     Failure::new(exit::UNAVAILABLE, anyhow::anyhow!(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_cannot_read_is_known() {
+        for open in ["/etc/passwd", "/var/lib/popbridge/popbridge.key"] {
+            assert!(is_open_to_service(Path::new(open)), "{open}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        for closed in [Path::new("/etc/shadow"), Path::new("/nowhere"), folder.path()] {
+            assert!(!is_open_to_service(closed), "{closed:?}");
+        }
+    }
 }

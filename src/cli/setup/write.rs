@@ -63,11 +63,11 @@ impl Existing {
         self.config.iter().flat_map(|config| &config.accounts).any(|account| account.login == login)
     }
 
-    /// Whether a sign-in of this client reads this secret already.
-    pub fn has_secret(&self, client_id: &str, secret: &Secret) -> bool {
+    /// Whether the sign-in of this name reads this secret already.
+    pub fn has_secret(&self, name: &str, secret: &Secret) -> bool {
         let mut sign_ins = self.config.iter().flat_map(|config| &config.sign_ins);
         sign_ins.any(|sign_in| match &sign_in.client_secret {
-            Some(SecretSource::File(path)) if sign_in.client_id == client_id => {
+            Some(SecretSource::File(path)) if sign_in.name == name => {
                 read_password(Some(path)).is_ok_and(|known| known == *secret)
             }
             _ => false,
