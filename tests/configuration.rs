@@ -312,6 +312,10 @@ fn a_listener_that_others_reach_says_what_protects_it() {
     refused_at(4, &address, &["\"localhost\" is no address with a port", "127.0.0.1:1110"]);
     let allow = format!("{UPSTREAM}[[listener]]\naddress = \"127.0.0.1:1110\"\nallow = [\"home\"]\n");
     refused_at(5, &allow, &["\"home\" is no network like", "192.168.1.0/24"]);
+    let twice = format!(
+        "{UPSTREAM}[[listener]]\naddress = \"127.0.0.1:1110\"\n[[listener]]\naddress = \"0.0.0.0:1110\"\ntls = \"none\"\n"
+    );
+    refused_at(6, &twice, &["0.0.0.0:1110 cannot be had beside the listener 127.0.0.1:1110", "another port"]);
     let lone = format!("{UPSTREAM}[[listener]]\naddress = \"127.0.0.1:1110\"\nallow = [\"192.0.2.7\"]\n");
     assert_eq!(parse(&lone).listeners[0].allow[0].to_string(), "192.0.2.7/32");
 }
@@ -320,7 +324,12 @@ fn a_listener_that_others_reach_says_what_protects_it() {
 fn tls_wants_a_certificate() {
     let listener = format!("{UPSTREAM}[[listener]]\naddress = \"0.0.0.0:995\"\ntls = \"implicit\"\n");
     refused_at(4, &listener, &["[tls] is needed", "certificate", "self_signed = true"]);
-    parse(&format!("{listener}[tls]\nself_signed = true\n"));
+    let config = parse(&format!("{listener}[tls]\nself_signed = true\n"));
+    assert!(
+        matches!(&config.certificate, Some(Certificate::SelfSigned { addresses, .. }) if addresses == &[config.listeners[0].address.ip()]),
+        "{:?}",
+        config.certificate
+    );
     for lines in [
         "",
         "certificate = \"a.pem\"\n",

@@ -1,5 +1,7 @@
 //! `popbridge setup`, by flags and at a terminal, to a first fetched message.
 
+#[path = "setup/added.rs"]
+mod added;
 #[path = "setup/found.rs"]
 mod found;
 mod support;
@@ -272,7 +274,7 @@ domains = [\"*\"]
 [upstream.example]
 url = \"URL\"
 ca_certificate = \"CA\"
-domains = [\"example.org\"]
+domains = [\"example\"]
 
 # The printer.
 [[account]]

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::exit::{self, Failure};
 use super::login;
+use super::setup::tell;
 use super::source::{Source, quoted};
 use super::state::{print, time};
 use crate::app;
@@ -42,14 +43,23 @@ pub struct Arguments {
     login: String,
 }
 
-impl Arguments {
-    /// As `popbridge setup` goes on.
-    pub fn new(configuration: &Path, login: &str) -> Self {
-        Self { source: Source::file(configuration), login: login.to_owned() }
-    }
-}
+/// Tells the person something.
+type Tell = fn(&str) -> Result<(), Failure>;
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    sign_in(arguments, print)
+}
+
+/// As `popbridge setup` goes on, whose standard output is a note to be kept.
+pub fn beside_setup(configuration: &Path, login: &str) -> Result<ExitCode, Failure> {
+    let arguments = Arguments { source: Source::file(configuration), login: login.to_owned() };
+    sign_in(&arguments, |text| {
+        tell(text.trim_end());
+        Ok(())
+    })
+}
+
+fn sign_in(arguments: &Arguments, say: Tell) -> Result<ExitCode, Failure> {
     let config = arguments.source.for_state()?;
     let route = login::route(&config, &arguments.login)?;
     let Some(Means::SignIn(oauth)) = route.means() else {
@@ -65,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let store = Store::open(&config.database).await?;
-        let done = authorize(arguments, &config, &route, oauth, &store).await;
+        let done = authorize(arguments, &config, &route, oauth, &store, say).await;
         store.close().await;
         done
     })
@@ -77,21 +87,22 @@ async fn authorize(
     route: &Route,
     oauth: &Arc<Oauth>,
     store: &Store,
+    say: Tell,
 ) -> Result<ExitCode, Failure> {
     let grants = app::grants(config, store.clone()).await?;
     let grant = grants
         .grant(&oauth.name, &arguments.login, &route.username)
         .ok_or_else(|| anyhow!("[oauth.{}] is gone", oauth.name))?;
     let tokens = match &oauth.flow {
-        Flow::Code { redirect, .. } => by_browser(&grant, redirect, &route.username).await?,
-        Flow::Device { .. } => by_device(&grant, &route.username).await?,
+        Flow::Code { redirect, .. } => by_browser(&grant, redirect, &route.username, say).await?,
+        Flow::Device { .. } => by_device(&grant, &route.username, say).await?,
         Flow::ClientCredentials | Flow::ServiceAccount { .. } => {
             grant.provider().own(&route.username).await.map_err(refused)?
         }
     };
     let (credential, renewed) = (Credential::Token(tokens.access.clone()), tokens.refresh.is_some());
     let until = time(grant.sign_in(tokens).await?);
-    print(&match (oauth.flow.needs_consent(), renewed) {
+    say(&match (oauth.flow.needs_consent(), renewed) {
         (true, true) => format!(
             "{} is signed in. The access token is good until {until}; popbridge renews it by itself\n",
             route.username
@@ -106,11 +117,16 @@ async fn authorize(
             route.username
         ),
     })?;
-    try_out(arguments, route, &credential).await
+    try_out(arguments, route, &credential, say).await
 }
 
 /// Whether the mail server takes the token, as far as it can be asked.
-async fn try_out(arguments: &Arguments, route: &Route, credential: &Credential) -> Result<ExitCode, Failure> {
+async fn try_out(
+    arguments: &Arguments,
+    route: &Route,
+    credential: &Credential,
+    say: Tell,
+) -> Result<ExitCode, Failure> {
     let connector =
         Connector::new(Arc::clone(&route.upstream)).map_err(|error| Failure::new(exit::CONFIG, error))?;
     let (host, username) = (&route.upstream.host, &route.username);
@@ -122,7 +138,7 @@ async fn try_out(arguments: &Arguments, route: &Route, credential: &Credential) 
     };
     match tried.await {
         Ok(()) => {
-            print(&format!("{host} lets {username} in with it\n"))?;
+            say(&format!("{host} lets {username} in with it\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(upstream::Error::Login(status)) if status.rejects_credentials() => {
@@ -133,7 +149,7 @@ async fn try_out(arguments: &Arguments, route: &Route, credential: &Credential) 
             Err(Failure::new(exit::NO_PERMISSION, error))
         }
         Err(error) => {
-            print(&format!(
+            say(&format!(
                 "whether the mail server takes it could not be tried now: {error}\nLater: popbridge check {} --login {}\n",
                 arguments.source.words(),
                 quoted(&arguments.login)
@@ -144,7 +160,12 @@ async fn try_out(arguments: &Arguments, route: &Route, credential: &Credential) 
 }
 
 /// The code flow, with the browser here or anywhere.
-async fn by_browser(grant: &Grant, redirect: &Redirect, username: &str) -> Result<Tokens, Failure> {
+async fn by_browser(
+    grant: &Grant,
+    redirect: &Redirect,
+    username: &str,
+    say: Tell,
+) -> Result<Tokens, Failure> {
     let (listener, address) = match redirect {
         Redirect::Here { host, port } => {
             let listener = Listener::bind(*port).await.map_err(|error| {
@@ -158,13 +179,13 @@ async fn by_browser(grant: &Grant, redirect: &Redirect, username: &str) -> Resul
     };
     let request = grant.provider().begin_code(&address, username).await.map_err(refused)?;
     let request = request.ok_or_else(|| anyhow!("the sign-in has no code flow"))?;
-    print(&format!(
+    say(&format!(
         "Open this address in a browser, on this machine or any other, and agree as {username}:\n\n{}\n\n\
          The browser is sent to {address} then. If it finds nothing there, copy the whole address from its address \
          line, paste it here and press Enter.\n",
         request.url
     ))?;
-    let answered = tokio::time::timeout(PATIENCE, answer(listener.as_ref(), &request)).await;
+    let answered = tokio::time::timeout(PATIENCE, answer(listener.as_ref(), &request, say)).await;
     let answered = answered.map_err(|_| {
         Failure::new(exit::UNAVAILABLE, anyhow!("nobody has agreed within 15 minutes; begin again"))
     })??;
@@ -172,7 +193,7 @@ async fn by_browser(grant: &Grant, redirect: &Redirect, username: &str) -> Resul
 }
 
 /// What comes first: the browser, or an address that is pasted.
-async fn answer(listener: Option<&Listener>, request: &CodeRequest) -> Result<Answered, Failure> {
+async fn answer(listener: Option<&Listener>, request: &CodeRequest, say: Tell) -> Result<Answered, Failure> {
     let no = |error: NoAnswer| Failure::new(exit::NO_PERMISSION, error);
     let mut lines = lines();
     let browser = async {
@@ -190,7 +211,7 @@ async fn answer(listener: Option<&Listener>, request: &CodeRequest) -> Result<An
                 Some("") => {}
                 Some(line) => match request.answer(line) {
                     Err(NoAnswer::Foreign) => {
-                        print(&format!("{}: the whole of it, please, with code= and state=\n", NoAnswer::Foreign))?;
+                        say(&format!("{}: the whole of it, please, with code= and state=\n", NoAnswer::Foreign))?;
                     }
                     answered => return answered.map_err(no),
                 },
@@ -218,10 +239,10 @@ fn lines() -> mpsc::UnboundedReceiver<String> {
 }
 
 /// The device flow.
-async fn by_device(grant: &Grant, username: &str) -> Result<Tokens, Failure> {
+async fn by_device(grant: &Grant, username: &str, say: Tell) -> Result<Tokens, Failure> {
     let request = grant.provider().begin_device().await.map_err(refused)?;
     let request = request.ok_or_else(|| anyhow!("the sign-in has no device flow"))?;
-    print(&format!(
+    say(&format!(
         "Open {} in a browser, on any device, and type this code as {username}:\n\n    {}\n\n\
          It is good for {} minutes; popbridge waits.\n",
         request.url,

@@ -51,6 +51,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let app = App::bind(config).await?;
+        // systemd waits for this word (sd_notify(3)); nobody else asks.
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            tracing::warn!(%error, "cannot tell systemd that popbridge serves");
+        }
         let reloading = tokio::spawn(reload(hangup, app.certificates()));
         app.run(async {
             tokio::select! {

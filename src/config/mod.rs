@@ -5,6 +5,7 @@ mod accounts;
 mod error;
 mod file;
 mod layer;
+mod listener;
 mod maildrop;
 mod oauth;
 mod places;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use error::ConfigError;
+pub use listener::{Listener, ListenerTls, clash};
 pub use maildrop::{
     Lock, Maildrop, NoShare, NoSize, OnDelete, OnRetrieve, Share, Size, UniqueIdScheme, folder_name,
 };
@@ -79,35 +81,6 @@ impl Config {
     }
 }
 
-/// Where POP3 clients connect.
-#[derive(Debug, Clone)]
-pub struct Listener {
-    pub address: SocketAddr,
-    pub tls: ListenerTls,
-    /// Empty: everyone.
-    pub allow: Vec<IpNet>,
-}
-
-/// When a listener speaks TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ListenerTls {
-    None,
-    StartTls,
-    Implicit,
-}
-
-impl ListenerTls {
-    /// The word in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::StartTls => "starttls",
-            Self::Implicit => "implicit",
-        }
-    }
-}
-
 /// What the listeners identify themselves with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
@@ -118,6 +91,8 @@ pub enum Certificate {
     /// Made at the first start and kept in this folder.
     SelfSigned {
         folder: PathBuf,
+        /// Where the listeners listen, for its names.
+        addresses: Vec<IpAddr>,
     },
 }
 

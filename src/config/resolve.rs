@@ -1,7 +1,6 @@
 //! From the form on disk to settings with nothing left to look up; what is wrong names its line.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,15 +9,16 @@ use url::Url;
 
 use super::accounts::accounts;
 use super::error::{ConfigError, reworded};
-use super::file::{FileForm, LimitsForm, ListenerForm, StateForm, TlsForm, UpstreamForm};
+use super::file::{FileForm, LimitsForm, StateForm, TlsForm, UpstreamForm};
+use super::listener::listeners;
 use super::maildrop::Maildrop;
 use super::oauth::sign_ins;
 use super::places::state_directory;
 use super::secrets::Places;
 use super::source::Source;
 use super::{
-    Certificate, Config, Database, Limits, Listener, ListenerTls, NoTemplate, Security, TransportSecurity,
-    Upstream, UsernameTemplate,
+    Certificate, Config, Database, Limits, Listener, NoTemplate, Security, TransportSecurity, Upstream,
+    UsernameTemplate,
 };
 use crate::secret::SecretSource;
 use crate::trust::is_local;
@@ -35,7 +35,7 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
     let (certificate, client_ca) = match form.tls {
         Some(tls) => {
             let client_ca = tls.get_ref().client_ca.clone().map(|path| source.path(path));
-            (Some(certificate(&source, tls, &database)?), client_ca)
+            (Some(certificate(&source, tls, &database, &listeners)?), client_ca)
         }
         None => (None, None),
     };
@@ -63,46 +63,11 @@ pub fn parse(text: &str, origin: &str, folder: Option<&Path>) -> Result<Config, 
     })
 }
 
-fn listeners(
-    source: &Source<'_>,
-    forms: Vec<ListenerForm>,
-    certificate: bool,
-) -> Result<Vec<Listener>, ConfigError> {
-    if forms.is_empty() {
-        return Ok(vec![Listener {
-            address: SocketAddr::from(([127, 0, 0, 1], 1110)),
-            tls: ListenerTls::None,
-            allow: Vec::new(),
-        }]);
-    }
-    let resolve = |form: ListenerForm| {
-        let address = *form.address.get_ref();
-        let tls = match form.tls {
-            Some(tls) => tls,
-            None if address.ip().is_loopback() => ListenerTls::None,
-            None => {
-                return Err(source.at(
-                    &form.address.span(),
-                    "this address is reachable from outside, so say what protects it: tls = \"implicit\", \
-                     \"starttls\" or, on a network that you trust, \"none\"",
-                ));
-            }
-        };
-        if tls != ListenerTls::None && !certificate {
-            return Err(source.at(
-                &form.address.span(),
-                "this listener speaks TLS, so [tls] is needed: certificate and private_key, or self_signed = true",
-            ));
-        }
-        Ok(Listener { address, tls, allow: form.allow })
-    };
-    forms.into_iter().map(resolve).collect()
-}
-
 fn certificate(
     source: &Source<'_>,
     tls: Spanned<TlsForm>,
     database: &Database,
+    listeners: &[Listener],
 ) -> Result<Certificate, ConfigError> {
     let span = tls.span();
     match tls.into_inner() {
@@ -121,6 +86,7 @@ fn certificate(
                     Database::File(path) => path.parent().unwrap_or(Path::new(".")).to_owned(),
                     Database::Memory => state_directory(source.folder),
                 },
+                addresses: listeners.iter().map(|listener| listener.address.ip()).collect(),
             })
         }
         _ => {

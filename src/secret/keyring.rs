@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::seal::{KEY_LEN, Seal, Unsealable};
 use super::source::passes;
 use super::{NoRandom, Secret, SecretSource, Unreadable};
+use crate::owner::{folder_of, give_to_owner_of};
 
 /// Seals secrets with the key in one place, and opens them. The key is read each time: that is
 /// seldom, and a key that was put right counts at once.
@@ -149,19 +150,20 @@ impl std::fmt::Debug for Place {
 /// Makes a key file: whole or not at all, for its owner alone, and never over another one. Where two
 /// processes make it at once, one of them wins and both use its key.
 fn make(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let key = Seal::new_key().map_err(io::Error::other)?;
     let text = Zeroizing::new(STANDARD.encode(*key) + "\n");
     // Written under a name that nobody reads, then given its own, which fails if there is one.
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let draft = folder.join(format!(".{name}.{}.{:016x}", std::process::id(), fastrand::u64(..)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
-        match fs::hard_link(&draft, path) {
+    let written = give_to_owner_of(folder, &file)
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| match fs::hard_link(&draft, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             linked => linked,
-        }
-    });
+        });
     let removed = fs::remove_file(&draft);
     written.and(removed)?;
     // Before anything is sealed with it, its name is on the disk, too.
@@ -197,6 +199,21 @@ mod tests {
         ring.seal(&["a"], &secret()).await.expect("sealed");
         assert_eq!(fs::read(&path).expect("readable"), text, "the same key");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no draft is left");
+    }
+
+    #[tokio::test]
+    async fn roots_key_is_the_folders_owners() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+
+        let folder = tempfile::tempdir().expect("a folder");
+        // Only root can tell.
+        if chown(folder.path(), Some(65_533), Some(65_533)).is_err() {
+            return;
+        }
+        let path = folder.path().join("popbridge.key");
+        ring(&path).seal(&["a"], &secret()).await.expect("sealed");
+        let key = path.metadata().expect("made");
+        assert_eq!((key.uid(), key.gid(), key.mode() & 0o7777), (65_533, 65_533, 0o600));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

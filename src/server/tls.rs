@@ -11,6 +11,7 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
+use super::self_signed::self_signed;
 use crate::config::Certificate;
 
 /// A certificate that cannot be used.
@@ -63,7 +64,7 @@ impl Certificates {
 fn read(source: &Certificate, client_ca: Option<&Path>) -> Result<TlsAcceptor, CertificateError> {
     let (certificate, key) = match source {
         Certificate::Files { certificate, private_key } => (certificate.clone(), private_key.clone()),
-        Certificate::SelfSigned { folder } => self_signed(folder)?,
+        Certificate::SelfSigned { folder, addresses } => self_signed(folder, addresses)?,
     };
     let chain = read_chain(&certificate).map_err(|reason| CertificateError::Certificate {
         path: certificate.display().to_string(),
@@ -104,35 +105,4 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         return Err("it holds no certificate in PEM form".to_owned());
     }
     Ok(chain)
-}
-
-/// The self-signed pair in `folder`: kept, since a client that was told to trust it would
-/// otherwise complain after each restart.
-fn self_signed(folder: &Path) -> Result<(PathBuf, PathBuf), CertificateError> {
-    let certificate = folder.join("self-signed.crt");
-    let key = folder.join("self-signed.key");
-    if certificate.exists() && key.exists() {
-        return Ok((certificate, key));
-    }
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "popbridge".to_owned()])?;
-    let written = |path: &Path, result: io::Result<()>| {
-        result.map_err(|source| CertificateError::Write { path: path.display().to_string(), source })
-    };
-    written(folder, std::fs::create_dir_all(folder))?;
-    written(&key, write_private(&key, made.signing_key.serialize_pem().as_bytes()))?;
-    written(&certificate, std::fs::write(&certificate, made.cert.pem()))?;
-    Ok((certificate, key))
-}
-
-/// Readable by the owner only, from its first moment on.
-fn write_private(path: &Path, octets: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path)?.write_all(octets)
 }

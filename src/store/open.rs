@@ -10,6 +10,7 @@ use sqlx::{Row as _, SqlSafeStr as _};
 use super::error::Error;
 use super::{Result, Store};
 use crate::config::Database;
+use crate::owner::{folder_of, give_to_owner_of};
 
 impl Store {
     /// Opens the database, makes it if it is missing and brings its tables up to date. What is
@@ -114,7 +115,7 @@ fn make_folder(path: &Path) -> Result<()> {
 }
 
 /// Makes a database that is not there yet readable by its owner only: it holds login names. What
-/// SQLite puts beside it gets the same mode.
+/// SQLite puts beside it gets the same mode and owner.
 fn make_private(path: &Path) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -124,10 +125,11 @@ fn make_private(path: &Path) -> Result<()> {
         options.mode(0o600);
     }
     match options.open(path) {
-        Ok(_) => Ok(()),
+        Ok(file) => give_to_owner_of(folder_of(path), &file),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(source) => Err(Error::Create { path: path.display().to_string(), source }),
+        Err(error) => Err(error),
     }
+    .map_err(|source| Error::Create { path: path.display().to_string(), source })
 }
 
 #[cfg(test)]
@@ -170,6 +172,28 @@ mod tests {
         let error = store.prove_writable().await.expect_err("refused");
         assert!(matches!(error, Error::Unwritable { .. }), "{error}");
         assert!(error.to_string().contains("-wal"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_root_makes_is_the_folders_owners() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+
+        let folder = tempfile::tempdir().expect("a folder");
+        // Only root can tell.
+        if chown(folder.path(), Some(65_533), Some(65_533)).is_err() {
+            return;
+        }
+        let path = folder.path().join("popbridge.db");
+        let store = Store::open(&Database::File(path.clone())).await.expect("made");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let file = entry.metadata().expect("there");
+            assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (65_533, 65_533, 0o600), "{entry:?}");
+            names.push(entry.file_name());
+        }
+        assert_eq!(names.len(), 3, "the database, -wal and -shm: {names:?}");
+        store.close().await;
     }
 
     #[tokio::test]

@@ -1,26 +1,56 @@
-//! A new listener in the configuration, with its certificate and whoever may log in there.
+//! A listener in the configuration, new or open to one more, with its certificate and whoever may log
+//! in there.
 
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, Value};
 
-use super::tables::{push, section, set, text};
+use super::tables::{push, rows, section, set, text};
 use crate::cli::exit::{self, Failure};
-use crate::config::{Config, ListenerTls, PlaintextLogin};
+use crate::config::{Config, Listener, ListenerTls, PlaintextLogin};
 
-/// A place to connect to.
+/// A place to connect to, and who shall get in there.
 #[derive(Debug, Clone)]
-pub struct NewListener {
+pub struct Opening {
     pub address: SocketAddr,
     pub tls: ListenerTls,
     /// Who may connect, if it is not this machine alone.
     pub network: Option<IpNet>,
 }
 
-impl NewListener {
-    /// Adds it, and what it needs to be of use.
+impl Opening {
+    /// Opens it: adds the listener and what it needs to be of use, or lets the network in where
+    /// there is one already.
     pub fn add(&self, document: &mut DocumentMut, config: Option<&Config>) -> Result<(), Failure> {
+        let listeners = config.map(|config| config.listeners.as_slice()).unwrap_or_default();
+        match (listeners.iter().find(|known| known.address == self.address), self.network) {
+            (Some(known), Some(network)) => self.widen(document, known, network),
+            (Some(_), None) => {}
+            (None, _) => self.add_new(document, config)?,
+        }
+        match (self.network, self.tls) {
+            (Some(network), ListenerTls::None) => allow_plaintext(document, config, network),
+            _ => Ok(()),
+        }
+    }
+
+    /// An empty list lets everyone in already.
+    fn widen(&self, document: &mut DocumentMut, known: &Listener, network: IpNet) {
+        if known.allow.is_empty() || known.allow.iter().any(|allowed| allowed.contains(&network)) {
+            return;
+        }
+        let is_ours = |table: &&mut dyn TableLike| {
+            let address = table.get("address").and_then(Item::as_str);
+            address.and_then(|text| text.parse().ok()) == Some(self.address)
+        };
+        let table = document.get_mut("listener").and_then(|item| rows(item).into_iter().find(is_ours));
+        if let Some(list) = table.and_then(|table| table.get_mut("allow")?.as_array_mut()) {
+            list.push(network.to_string());
+        }
+    }
+
+    fn add_new(&self, document: &mut DocumentMut, config: Option<&Config>) -> Result<(), Failure> {
         // The listener that a file without any has by default goes on.
         let implied = config.filter(|_| !document.contains_key("listener")).into_iter();
         for implied in implied.flat_map(|config| &config.listeners) {
@@ -38,10 +68,7 @@ impl NewListener {
         if self.tls != ListenerTls::None && !certified {
             section(document.as_table_mut(), "tls")?.insert("self_signed", Value::from(true).into());
         }
-        match (self.network, self.tls) {
-            (Some(network), ListenerTls::None) => allow_plaintext(document, config, network),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -86,7 +113,7 @@ mod tests {
         let upstream = "[upstream.home]\nurl = \"imaps://imap.example.org\"\n";
         let address = SocketAddr::from(([0, 0, 0, 0], 110));
         let network = "192.168.1.0/24".parse().ok();
-        let listener = NewListener { address, tls: ListenerTls::None, network };
+        let opening = Opening { address, tls: ListenerTls::None, network };
         for (before, after) in [
             ("\"always\" # all", "\"always\" # all"),
             ("[\"10.0.0.0/8\"] # VPN", "[\"10.0.0.0/8\", \"192.168.1.0/24\"] # VPN"),
@@ -96,7 +123,7 @@ mod tests {
             let text = format!("{upstream}[security]\nplaintext_login = {before}\n");
             let config = Config::parse(&text, "test", Path::new("/")).expect("a configuration");
             let mut document: DocumentMut = text.parse().expect("TOML");
-            assert!(listener.add(&mut document, Some(&config)).is_ok());
+            assert!(opening.add(&mut document, Some(&config)).is_ok());
             let text = document.to_string();
             assert!(text.contains(&format!("plaintext_login = {after}\n")), "{text}");
             assert!(text.contains("[[listener]]\naddress = \"127.0.0.1:1110\"\n"), "the implied one: {text}");

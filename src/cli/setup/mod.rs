@@ -13,6 +13,7 @@ mod plan;
 mod policy;
 mod questions;
 mod server;
+mod sign_in;
 mod tables;
 mod trial;
 mod unit;
@@ -25,9 +26,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use ipnet::IpNet;
 
+pub use self::questions::tell;
+
 use self::access::Entry;
 use self::plan::{Access, Plan, Target};
-use self::questions::{Question, Questions, tell};
+use self::questions::{Question, Questions};
 use self::write::Existing;
 use super::authorize;
 use super::exit::{self, Failure};
@@ -175,7 +178,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let maildrop = policy::ask(&questions, arguments, report)?;
     let place = place::ask(&questions, arguments, &existing)?;
-    let service = unit::ask(&questions, arguments, &existing.path)?;
+    let service = unit::ask(&questions, arguments, &existing)?;
 
     let on_delete = maildrop.on_delete;
     let (access, secrets) = files(&existing, &device.login, &entry);
@@ -187,8 +190,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         login: &device.login,
         password_hash: device.hash.as_str(),
         maildrop,
-        listener: place.new.clone(),
-        state: service.as_ref().map(|_| unit::STATE).filter(|_| !existing.is_there()),
+        opening: place.opening.clone(),
+        state: service.as_ref().and_then(|service| service.state.as_deref()),
     };
     let text = plan.text(&existing)?;
     let question = Question { flag: "--yes", text: "Write the configuration?", help: "" };
@@ -196,9 +199,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if !questions.confirm(&question, given, true)? {
         return Err(Failure::new(exit::INTERRUPTED, anyhow::anyhow!("nothing has been changed")));
     }
-    let written = write::write(&existing, &text, &secrets)?;
+    let backup = write::write(&existing, &text, &secrets)?;
     tell(&format!("\n{} is written.", path.display()));
-    if let Some(backup) = &written.backup {
+    if let Some(backup) = &backup {
         tell(&format!("What was there before is in {}.", backup.display()));
     }
     print(&format!("\n{}\n", finish::card(&place, &device, on_delete)))?;
@@ -206,7 +209,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         sign_in(&questions, &path, &device.login);
     }
     if let Some(service) = &service {
-        service.install(&path, &written.config)?;
+        service.install(&path, &text)?;
     }
     tell(&finish::next(&path, &device.login, service.is_none()));
     Ok(ExitCode::SUCCESS)
@@ -220,7 +223,11 @@ fn files<'a>(existing: &Existing, login: &str, entry: &'a Entry) -> (Access<'a>,
             (Access::PasswordFile(name.clone()), vec![(name, password.clone())])
         }
         Entry::OAuth { provider, client_id, client_secret } => {
-            let secret = client_secret.as_ref().map(|secret| {
+            let known = existing.document().ok().and_then(|text| sign_in::known(&text, provider, client_id));
+            let is_known =
+                |secret: &&Secret| known.as_ref().is_some_and(|name| existing.has_secret(name, secret));
+            let new = client_secret.as_ref().filter(|secret| !is_known(secret));
+            let secret = new.map(|secret| {
                 let name = existing.free_name(provider, "client-secret");
                 (name, secret.clone())
             });
@@ -241,7 +248,7 @@ fn sign_in(questions: &Questions, configuration: &Path, login: &str) {
     if !questions.can_ask() {
         return tell(&format!("Now sign in at the provider:\n  {command}\n"));
     }
-    if let Err(failure) = authorize::run(&authorize::Arguments::new(configuration, login)) {
+    if let Err(failure) = authorize::beside_setup(configuration, login) {
         failure.report();
         tell(&format!("The sign-in can be repeated:\n  {command}\n"));
     }

@@ -1,29 +1,30 @@
 //! Where the device is: on this machine, or in the home network.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::Arguments;
-use super::listening::NewListener;
+use super::listening::Opening;
 use super::questions::{Choice, Question, Questions, usage};
 use super::unit;
 use super::write::Existing;
 use crate::cli::exit::Failure;
-use crate::config::{Listener, ListenerTls};
+use crate::config::{Listener, ListenerTls, clash};
+use crate::server::own_address;
 
 /// Where the device connects.
 pub struct Place {
     /// What the device is told; the unspecified address where nothing better is known.
     pub address: SocketAddr,
     pub tls: ListenerTls,
-    /// `None`: one that is there already.
-    pub new: Option<NewListener>,
+    /// `None`: a listener that is there, and open to it.
+    pub opening: Option<Opening>,
 }
 
 #[derive(Clone)]
 enum Where {
-    Known(SocketAddr, ListenerTls),
+    Known(Listener),
     Here,
     Network,
 }
@@ -33,33 +34,26 @@ pub fn ask(questions: &Questions, arguments: &Arguments, existing: &Existing) ->
     if let Some(address) = arguments.listen {
         return given(questions, arguments, known, address);
     }
+    // Who says what protects it, or who may connect, has said where.
+    if arguments.tls.is_some() || arguments.network.is_some() {
+        return in_network(questions, arguments, known);
+    }
     let label = |listener: &Listener| match listener.tls {
         ListenerTls::None => format!("where popbridge listens already: {}, no TLS", listener.address),
         tls => format!("where popbridge listens already: {}, {}", listener.address, words(tls)),
     };
-    let mut choices: Vec<Choice<Where>> = known
-        .iter()
-        .map(|listener| Choice::new(Where::Known(listener.address, listener.tls), label(listener)))
-        .collect();
+    let mut choices: Vec<Choice<Where>> =
+        known.iter().map(|listener| Choice::new(Where::Known(listener.clone()), label(listener))).collect();
     let here = SocketAddr::from(([127, 0, 0, 1], 1110));
-    if known.iter().all(|listener| !reaches(listener.address, here)) {
+    if is_free(known, here) {
         choices.push(Choice::new(Where::Here, "on this machine (nobody else can connect)"));
     }
     choices.push(Choice::new(Where::Network, "elsewhere in the home network"));
     let question = Question { flag: "--listen ADDRESS", text: "Where is the program or device?", help: "" };
     match questions.choose(&question, None, choices, 0)? {
-        Where::Known(address, tls) => Ok(Place { address: told(address), tls, new: None }),
+        Where::Known(listener) => reused(questions, arguments, &listener),
         Where::Here => Ok(new(here, ListenerTls::None, None)),
-        Where::Network => {
-            let tls = tls(questions, arguments)?;
-            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port(tls)));
-            if let Some(same) =
-                known.iter().find(|listener| listener.address == address && listener.tls == tls)
-            {
-                return Ok(Place { address: told(same.address), tls, new: None });
-            }
-            Ok(new(address, tls, Some(network(questions, arguments)?)))
-        }
+        Where::Network => in_network(questions, arguments, known),
     }
 }
 
@@ -78,17 +72,71 @@ fn given(
                 tls.name()
             )));
         }
-        return Ok(Place { address: told(address), tls, new: None });
+        return reused(questions, arguments, listener);
+    }
+    if let Some(other) = known.iter().find(|listener| clash(listener.address, address)) {
+        return Err(usage(format!(
+            "{address} cannot be had beside the listener {}: give --listen another port, or that listener",
+            other.address
+        )));
     }
     if address.ip().is_loopback() {
+        for_this_machine(arguments, address)?;
         return Ok(new(address, arguments.tls.unwrap_or(ListenerTls::None), None));
     }
     let tls = tls(questions, arguments)?;
-    Ok(new(address, tls, Some(network(questions, arguments)?)))
+    Ok(new(address, tls, Some(network(questions, arguments, None)?)))
+}
+
+/// In the home network: at the listener that suits, or at a new one.
+fn in_network(questions: &Questions, arguments: &Arguments, known: &[Listener]) -> Result<Place, Failure> {
+    let tls = tls(questions, arguments)?;
+    let suits = |listener: &&Listener| listener.address.ip().is_unspecified() && listener.tls == tls;
+    if let Some(listener) = known.iter().find(suits) {
+        return reused(questions, arguments, listener);
+    }
+    let mut address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port(tls)));
+    // 1110, 2110, 3110 …
+    while let (false, Some(next)) = (is_free(known, address), address.port().checked_add(1000)) {
+        address.set_port(next);
+    }
+    Ok(new(address, tls, Some(network(questions, arguments, None)?)))
+}
+
+/// A listener that is there, for the new device as well.
+fn reused(questions: &Questions, arguments: &Arguments, listener: &Listener) -> Result<Place, Failure> {
+    let (address, tls) = (listener.address, listener.tls);
+    let place = |opening| Place { address: told(address), tls, opening };
+    if address.ip().is_loopback() {
+        for_this_machine(arguments, address)?;
+        return Ok(place(None));
+    }
+    let for_all = listener.allow.is_empty() && tls != ListenerTls::None;
+    if arguments.network.is_none() && (for_all || !questions.can_ask()) {
+        return Ok(place(None));
+    }
+    let already = listener.allow.iter().find(|network| !network.addr().is_loopback());
+    let network = network(questions, arguments, already)?;
+    Ok(place(Some(Opening { address, tls, network: Some(network) })))
+}
+
+/// A network that is named must not be forgotten.
+fn for_this_machine(arguments: &Arguments, address: SocketAddr) -> Result<(), Failure> {
+    match arguments.network {
+        Some(network) => Err(usage(format!(
+            "nobody in {network} can connect to {address}, which is this machine's own: leave --network out, or give \
+             --listen 0.0.0.0:PORT"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn new(address: SocketAddr, tls: ListenerTls, network: Option<IpNet>) -> Place {
-    Place { address: told(address), tls, new: Some(NewListener { address, tls, network }) }
+    Place { address: told(address), tls, opening: Some(Opening { address, tls, network }) }
+}
+
+fn is_free(known: &[Listener], address: SocketAddr) -> bool {
+    !known.iter().any(|listener| clash(listener.address, address))
 }
 
 fn tls(questions: &Questions, arguments: &Arguments) -> Result<ListenerTls, Failure> {
@@ -105,14 +153,16 @@ fn tls(questions: &Questions, arguments: &Arguments) -> Result<ListenerTls, Fail
     questions.choose(&question, arguments.tls, choices, 0)
 }
 
-fn network(questions: &Questions, arguments: &Arguments) -> Result<IpNet, Failure> {
+/// `already`: who may connect as it is.
+fn network(questions: &Questions, arguments: &Arguments, already: Option<&IpNet>) -> Result<IpNet, Failure> {
     let question = Question {
         flag: "--network NETWORK",
         text: "Your home network (nobody else may connect):",
         help: "as 192.168.1.0/24; or the device's own address, as 192.168.1.40",
     };
-    let guess = own_address().filter(Ipv4Addr::is_private).map(|own| around(own).to_string());
-    questions.text(&question, arguments.network, guess.as_deref(), parse_network)
+    let guess = || own_address().filter(Ipv4Addr::is_private).map(around);
+    let default = already.copied().or_else(guess).map(|network| network.to_string());
+    questions.text(&question, arguments.network, default.as_deref(), parse_network)
 }
 
 /// A network, or a lone address.
@@ -132,28 +182,11 @@ fn port(tls: ListenerTls) -> u16 {
     }
 }
 
-/// Whether who connects to `address` reaches a listener at `listener`.
-fn reaches(listener: SocketAddr, address: SocketAddr) -> bool {
-    listener == address || (listener.ip().is_unspecified() && listener.port() == address.port())
-}
-
 /// The address that other machines know.
 fn told(listener: SocketAddr) -> SocketAddr {
     match (listener.ip().is_unspecified(), own_address()) {
         (true, Some(own)) => SocketAddr::new(own.into(), listener.port()),
         _ => listener,
-    }
-}
-
-/// This machine's address in its network. Nothing is sent: the system only picks the address that
-/// it would send from.
-fn own_address() -> Option<Ipv4Addr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // TEST-NET-1 (RFC 5737): nobody's.
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    match socket.local_addr().ok()?.ip() {
-        IpAddr::V4(own) if !own.is_loopback() && !own.is_unspecified() => Some(own),
-        _ => None,
     }
 }
 

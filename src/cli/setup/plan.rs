@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::listening::NewListener;
+use super::listening::Opening;
+use super::sign_in;
 use super::tables::{like, push, rows, section, set, text};
 use super::write::Existing;
 use crate::cli::exit::Failure;
@@ -27,9 +28,9 @@ pub struct Plan<'a> {
     pub login: &'a str,
     pub password_hash: &'a str,
     pub maildrop: Maildrop,
-    /// `None`: one that is there already.
-    pub listener: Option<NewListener>,
-    /// The state database, in a new file.
+    /// `None`: a listener that is there already, and open to it.
+    pub opening: Option<Opening>,
+    /// The state database, if the configuration shall name it.
     pub state: Option<&'a str>,
 }
 
@@ -55,6 +56,7 @@ pub enum Access<'a> {
     OAuth {
         provider: &'a str,
         client_id: &'a str,
+        /// A new one; `None`: it has none, or the configuration has it.
         client_secret_file: Option<String>,
     },
 }
@@ -95,14 +97,14 @@ impl Plan<'_> {
     pub fn text(&self, existing: &Existing) -> Result<String, Failure> {
         let mut document = existing.document()?;
         let config = existing.config.as_ref();
-        if let Some(listener) = &self.listener {
-            listener.add(&mut document, config)?;
+        if let Some(opening) = &self.opening {
+            opening.add(&mut document, config)?;
         }
         let upstream = self.add_upstream(&mut document, config)?;
-        let oauth = self.add_oauth(&mut document)?;
+        let oauth = sign_in::add(&mut document, &self.access)?;
         self.add_account(&mut document, &upstream, oauth.as_deref())?;
-        if let (Some(url), false) = (self.state, document.contains_key("state")) {
-            section(document.as_table_mut(), "state")?.insert("url", text(url));
+        if let Some(url) = self.state {
+            set(section(document.as_table_mut(), "state")?, "url", text(url));
         }
         let text = document.to_string();
         Ok(if existing.is_there() { text } else { format!("{HEAD}{}\n", text.trim()) })
@@ -129,41 +131,18 @@ impl Plan<'_> {
             section(tables, &known.name)?.insert("domains", Value::from(Array::from_iter(["*"])).into());
         }
         if !upstreams.is_empty() {
+            let taken =
+                |domain: &str| upstreams.iter().any(|known| known.domains.iter().any(|own| own == domain));
+            // Logins that go elsewhere today go there tomorrow; this one is for its accounts alone.
+            let served =
+                taken("*") || upstreams.iter().any(|known| known.domains.is_empty()) || taken(domain);
             let wanted = [domain.to_owned(), name.clone(), format!("{name}.invalid")];
-            let taken = |domain: &&String| upstreams.iter().any(|known| known.domains.contains(*domain));
+            let wanted = if served { &wanted[1..] } else { &wanted[..] };
             let own = wanted.iter().find(|domain| !domain.is_empty() && !taken(domain));
             table.insert("domains", Value::from(Array::from_iter(own)).into());
         }
         tables.insert(&name, Item::Table(table));
         Ok(name)
-    }
-
-    /// The sign-in's name, if there is one.
-    fn add_oauth(&self, document: &mut DocumentMut) -> Result<Option<String>, Failure> {
-        let Access::OAuth { provider, client_id, client_secret_file } = &self.access else {
-            return Ok(None);
-        };
-        let tables = section(document.as_table_mut(), "oauth")?;
-        let same = |item: &Item| {
-            let word = |key| item.as_table_like().and_then(|table| table.get(key)?.as_str());
-            word("provider") == Some(*provider) && word("client_id") == Some(*client_id)
-        };
-        if let Some((name, _)) = tables.iter().find(|(_, item)| same(item)) {
-            return Ok(Some(name.to_owned()));
-        }
-        let names = (1..).map(|number: u32| match number {
-            1 => (*provider).to_owned(),
-            _ => format!("{provider}{number}"),
-        });
-        let name = names.into_iter().find(|name| !tables.contains_key(name)).unwrap_or_default();
-        let mut table = Table::new();
-        table.insert("provider", text(provider));
-        table.insert("client_id", text(client_id));
-        if let Some(file) = client_secret_file {
-            table.insert("client_secret_file", text(file));
-        }
-        tables.insert(&name, Item::Table(table));
-        Ok(Some(name))
     }
 
     fn add_account(
@@ -241,7 +220,7 @@ mod tests {
                 newest: None,
                 max_age: None,
             },
-            listener: None,
+            opening: None,
             state: None,
         }
     }
@@ -278,10 +257,10 @@ mod tests {
         // Another device of the same client.
         let mut document: DocumentMut = text.parse().expect("TOML");
         let again = plan(Target::Known("home"), oauth());
-        assert_eq!(again.add_oauth(&mut document).ok().flatten().as_deref(), Some("google"));
+        assert_eq!(sign_in::add(&mut document, &again.access).ok().flatten().as_deref(), Some("google"));
         let other = Access::OAuth { provider: "google", client_id: "other", client_secret_file: None };
         let other = plan(Target::Known("home"), other);
-        assert_eq!(other.add_oauth(&mut document).ok().flatten().as_deref(), Some("google2"));
+        assert_eq!(sign_in::add(&mut document, &other.access).ok().flatten().as_deref(), Some("google2"));
     }
 
     #[test]
@@ -291,13 +270,13 @@ mod tests {
         let upstream = new_upstream("imaps://imap.example.org");
         let address = SocketAddr::from(([0, 0, 0, 0], 995));
         let network = "192.168.1.0/24".parse().ok();
-        let listener = Some(NewListener { address, tls: ListenerTls::Implicit, network });
-        let plan = Plan { listener, ..plan(Target::New(&upstream), password()) };
+        let opening = Some(Opening { address, tls: ListenerTls::Implicit, network });
+        let plan = Plan { opening, ..plan(Target::New(&upstream), password()) };
         let text = changed(before, &plan);
         let document: DocumentMut = text.parse().expect("TOML");
         assert_eq!(document["account"].as_array().map(Array::len), Some(2), "{text}");
         assert_eq!(document["listener"].as_array().map(Array::len), Some(2), "{text}");
-        assert_eq!(document["upstream"]["example"]["domains"][0].as_str(), Some("example.org"), "{text}");
+        assert_eq!(document["upstream"]["example"]["domains"][0].as_str(), Some("example"), "{text}");
         assert_eq!(document["upstream"]["home"]["domains"][0].as_str(), Some("*"), "{text}");
         assert_eq!(document["tls"]["self_signed"].as_bool(), Some(true), "{text}");
         assert!(text.contains("# one") && text.contains("# all"), "{text}");

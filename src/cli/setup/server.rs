@@ -8,8 +8,8 @@ use super::plan::NewUpstream;
 use super::questions::{Choice, Question, Questions, tell, usage};
 use super::write::Existing;
 use crate::cli::exit::{self, Failure};
-use crate::config::{ConfigError, Upstream};
-use crate::discovery::{Authentication, Candidate, Discovery, MailAddress, Outcome, Source, recognise};
+use crate::config::{Authentication, ConfigError, Upstream};
+use crate::discovery::{self, Candidate, Discovery, MailAddress, Outcome, Source, recognise};
 
 /// A mail server, and how one logs in there.
 pub struct MailServer {
@@ -67,7 +67,7 @@ fn finish(
     let question = Question { flag: "--username NAME", text: "User name at the mail server:", help: "" };
     let username = arguments.username.clone();
     let username = questions.text(&question, username, Some(&named.username), good_username)?;
-    resolved(named, username, arguments.ca_certificate.as_deref(), existing)
+    resolved(named, username, arguments, existing)
 }
 
 /// What the configuration takes.
@@ -87,7 +87,7 @@ fn by_url(url: &str, address: &MailAddress) -> Result<Named, ConfigError> {
         security: upstream.security,
         username: address.to_string(),
         username_template: upstream.username.to_string(),
-        authentication: vec![Authentication::Password],
+        authentication: vec![discovery::Authentication::Password],
         source: Source::Guess,
         provider: None,
         confirm: false,
@@ -152,10 +152,11 @@ async fn found(
 }
 
 fn by_candidate(candidate: Candidate) -> Named {
-    let oauth = candidate.authentication.iter().any(|way| matches!(way, Authentication::OAuth2(_)));
+    let oauth =
+        candidate.authentication.iter().any(|way| matches!(way, discovery::Authentication::OAuth2(_)));
     Named {
         url: candidate.url(),
-        password: candidate.authentication.contains(&Authentication::Password),
+        password: candidate.authentication.contains(&discovery::Authentication::Password),
         oauth: candidate.provider.filter(|_| oauth),
         username: candidate.username,
         template: candidate.username_template,
@@ -190,16 +191,19 @@ fn message(error: &ConfigError) -> String {
 fn resolved(
     named: Named,
     username: String,
-    ca_certificate: Option<&Path>,
+    arguments: &Arguments,
     existing: &Existing,
 ) -> Result<MailServer, Failure> {
-    let ca_certificate = ca_certificate.map(absolute).transpose()?;
+    let ca_certificate = arguments.ca_certificate.as_deref().map(absolute).transpose()?;
     let new = NewUpstream { url: named.url, ca_certificate, username: Some(named.template) };
     let upstream = new.resolve().map_err(|error| usage(message(&error)))?;
+    let tokens = !named.password || arguments.oauth_client_id.is_some();
     let known = existing.config.iter().flat_map(|config| &config.upstreams).find(|known| {
         let place = |upstream: &Upstream| (upstream.host.to_lowercase(), upstream.port, upstream.security);
         let trusted = upstream.ca_certificate.is_none() || upstream.ca_certificate == known.ca_certificate;
-        place(known) == place(&upstream) && trusted
+        // One for tokens takes no passwords.
+        let fits = known.authentication == Authentication::Password || tokens;
+        place(known) == place(&upstream) && trusted && fits
     });
     Ok(MailServer {
         new: known.is_none().then_some(new),

@@ -1,6 +1,7 @@
 //! popbridge as a service of systemd.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,9 +9,10 @@ use anyhow::Context as _;
 
 use super::Arguments;
 use super::questions::{Question, Questions, tell, usage};
+use super::write::Existing;
 use crate::cli::exit::{self, Failure};
 use crate::cli::source::quoted;
-use crate::config::{Certificate, Config, Flow, Means};
+use crate::config::{Certificate, Config, Database, Flow, Means};
 use crate::secret::SecretSource;
 
 /// The unit as packages have it.
@@ -23,8 +25,10 @@ const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Folders that the unit hides from the service (ProtectHome=, PrivateTmp=).
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
-/// Where the service keeps its state, for commands beside it as well.
-pub const STATE: &str = "sqlite:/var/lib/popbridge/popbridge.db";
+/// Where the service keeps its state (StateDirectory=).
+const STATE: &str = "/var/lib/popbridge";
+/// Where it has what LoadCredential= brings.
+const CREDENTIALS: &str = "/run/credentials/popbridge.service";
 
 /// A service to be installed.
 pub struct Service {
@@ -33,14 +37,17 @@ pub struct Service {
     folder: PathBuf,
     /// Whether systemd is told of it here and now.
     start: bool,
+    /// The state database, if the configuration has to name it.
+    pub state: Option<String>,
 }
 
 /// Whether there shall be a service. Root gets it installed, others are told how.
 pub fn ask(
     questions: &Questions,
     arguments: &Arguments,
-    configuration: &Path,
+    existing: &Existing,
 ) -> Result<Option<Service>, Failure> {
+    let configuration = &existing.path;
     let given = match (arguments.systemd, arguments.no_systemd) {
         (true, _) => Some(true),
         (_, true) => Some(false),
@@ -76,15 +83,52 @@ pub fn ask(
         let path = path.display();
         return Err(usage(format!("{path} has characters that a unit of systemd cannot name: --no-systemd")));
     }
-    Ok(Some(Service { program, start: folder == Path::new(SYSTEM) && runs, folder }))
+    let state = state(existing)?;
+    Ok(Some(Service { program, start: folder == Path::new(SYSTEM) && runs, folder, state }))
+}
+
+/// The state database as the configuration has to name it: a relative path would start at the
+/// service's state directory for the service, and at the configuration's folder for root's commands.
+fn state(existing: &Existing) -> Result<Option<String>, Failure> {
+    let url = |path: &Path| format!("sqlite:{}", path.display());
+    let Some(config) = &existing.config else {
+        return Ok(Some(url(&Path::new(STATE).join("popbridge.db"))));
+    };
+    let Database::File(path) = &config.database else { return Ok(None) };
+    let whole = std::path::absolute(path).context("cannot tell the folder that this is")?;
+    let service = match path.strip_prefix(existing.folder()) {
+        Ok(name) if !whole.starts_with(STATE) => Path::new(STATE).join(name),
+        _ => return Ok(None),
+    };
+    if !path.exists() {
+        return Ok(Some(url(&service)));
+    }
+    let (from, to) = (quoted(&whole.display().to_string()), quoted(&service.display().to_string()));
+    let there = if service.exists() {
+        format!("{to} is there as well: remove the one of the two that you do not want. To keep {from}")
+    } else {
+        "Stop popbridge, then".to_owned()
+    };
+    Err(usage(format!(
+        "a service keeps its state in {STATE}, and cannot use {from}. {there}: mkdir -p {STATE} && mv {from} {to} && \
+         chown --reference={STATE} {to}; the same with popbridge.key, self-signed.crt and self-signed.key beside it, if they are there. Then run setup again; \
+         or say --no-systemd"
+    )))
 }
 
 impl Service {
-    /// Writes the unit and what is special here, and starts the service or tells how.
-    pub fn install(&self, configuration: &Path, config: &Config) -> Result<(), Failure> {
-        let configuration = std::fs::canonicalize(configuration)
-            .with_context(|| format!("cannot find {}", configuration.display()))?;
-        let drop_in = self.drop_in(&configuration, config)?;
+    /// Writes the unit and what is special here, and starts the service or tells how. `text`: what the
+    /// configuration holds.
+    pub fn install(&self, configuration: &Path, text: &str) -> Result<(), Failure> {
+        let folder = configuration.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")))
+            .with_context(|| format!("cannot find the folder of {}", configuration.display()))?;
+        // Read as if it were in a folder that is the same one by a name that nobody writes: so paths
+        // that are relative there can be told from whole ones.
+        let beside = folder.join("..").join(folder.file_name().unwrap_or_default());
+        let config = Config::parse(text, &configuration.display().to_string(), &beside)?;
+        let file = folder.join(configuration.file_name().unwrap_or_default());
+        let (drop_in, missing) = self.drop_in(&file, &beside, &config);
         let special = self.folder.join(format!("{NAME}.d"));
         written(&special, std::fs::create_dir_all(&special))?;
         let unit = self.folder.join(NAME);
@@ -96,7 +140,10 @@ impl Service {
         }
         let special = special.join("setup.conf");
         written(&special, std::fs::write(&special, drop_in))?;
-        if !self.start {
+        for note in &missing {
+            tell(&format!("note: {note}"));
+        }
+        if !self.start || !missing.is_empty() {
             let folder = quoted(&self.folder.display().to_string());
             let copy = format!("  sudo cp -r {folder}/. {SYSTEM}/\n");
             let copy = if self.folder == Path::new(SYSTEM) { String::new() } else { copy };
@@ -121,58 +168,86 @@ impl Service {
     }
 
     /// What packages cannot know: the program's place, the configuration's, and the files that it
-    /// names beside itself.
-    fn drop_in(&self, configuration: &Path, config: &Config) -> Result<String, Failure> {
+    /// names beside itself. And what the service would not get at.
+    fn drop_in(&self, configuration: &Path, beside: &Path, config: &Config) -> (String, Vec<String>) {
         let mut text = format!(
             "# Written by popbridge setup, and anew each time.\n[Service]\nExecStart=\nExecStart={} serve --config \
              ${{CREDENTIALS_DIRECTORY}}/popbridge.toml\n",
             self.program.display()
         );
         let mut files = vec![("popbridge.toml".to_owned(), configuration.to_owned())];
+        let mut missing = Vec::new();
         for path in named(config) {
-            let path = std::fs::canonicalize(&path).unwrap_or(path);
-            match path.file_name().filter(|_| path.parent() == configuration.parent() && is_plain(&path)) {
-                Some(name) => files.push((name.to_string_lossy().into_owned(), path.clone())),
-                None => tell(&format!(
-                    "note: the service reads {} itself: write its whole path in the configuration, and see that it \
-                     may be read",
-                    path.display()
-                )),
+            let Ok(name) = path.strip_prefix(beside) else {
+                if !is_open_to_service(&path) {
+                    missing.push(format!("the service cannot read {}: put it beside the configuration, and name it there without a folder", path.display()));
+                }
+                continue;
+            };
+            let file = configuration.with_file_name(name);
+            if name.file_name() != Some(name.as_os_str()) || !is_plain(&file) {
+                missing.push(format!(
+                    "{} does not come along to the service: only what is right beside the configuration does, under a \
+                     plain name. Put it there, or write its whole path",
+                    name.display()
+                ));
+            } else if !file.exists() {
+                missing.push(format!("{} is not there yet", file.display()));
+            } else {
+                files.push((name.to_string_lossy().into_owned(), file));
             }
         }
-        files.dedup();
         for (name, path) in files {
             let _ = writeln!(text, "LoadCredential={name}:{}", path.display());
         }
-        Ok(text)
+        (text, missing)
     }
 }
 
-/// The files that a configuration names.
+/// The files that a configuration names and a service reads.
 fn named(config: &Config) -> Vec<PathBuf> {
+    let file = |source: &SecretSource| match source {
+        SecretSource::File(path) => Some(path.clone()),
+        _ => None,
+    };
     let mut paths: Vec<PathBuf> =
         config.upstreams.iter().filter_map(|upstream| upstream.ca_certificate.clone()).collect();
     if let Some(Certificate::Files { certificate, private_key }) = &config.certificate {
         paths.extend([certificate.clone(), private_key.clone()]);
     }
+    paths.extend(config.client_ca.clone());
     for account in &config.accounts {
-        if let Some(Means::Password(SecretSource::File(path))) =
-            account.own_password.as_ref().map(|own| &own.upstream)
-        {
-            paths.push(path.clone());
+        if let Some(Means::Password(source)) = account.own_password.as_ref().map(|own| &own.upstream) {
+            paths.extend(file(source));
         }
     }
     for sign_in in &config.sign_ins {
         paths.extend(sign_in.ca_certificate.clone());
-        if let Some(SecretSource::File(path)) = &sign_in.client_secret {
-            paths.push(path.clone());
-        }
+        paths.extend(sign_in.client_secret.as_ref().and_then(file));
         if let Flow::ServiceAccount { key_file } = &sign_in.flow {
             paths.push(key_file.clone());
         }
     }
+    if let (false, Database::File(database)) = (config.sign_ins.is_empty(), &config.database) {
+        // Beside the database it is the service's own.
+        let key = config.state_key.as_ref().and_then(file);
+        paths.extend(key.filter(|key| key.parent() != database.parent()));
+    }
     paths.sort();
+    paths.dedup();
     paths
+}
+
+/// Whether the service's user gets at a file by its whole path: its own, or one that all may read.
+fn is_open_to_service(path: &Path) -> bool {
+    let below = |path: &Path, folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+    if below(path, &[STATE, CREDENTIALS]) {
+        return true;
+    }
+    let Ok(real) = std::fs::canonicalize(path) else { return false };
+    let has = |path: &Path, mode| path.metadata().is_ok_and(|file| file.mode() & mode == mode);
+    let open = has(&real, 0o004) && real.ancestors().skip(1).all(|folder| has(folder, 0o001));
+    open && !below(&real, &HIDDEN)
 }
 
 /// A path that stands in a unit as it is (systemd.syntax(7)).
@@ -201,4 +276,20 @@ fn not_started(words: &str, reason: &str) -> Failure {
          popbridge tells more"
     );
     Failure::new(exit::UNAVAILABLE, anyhow::anyhow!(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_cannot_read_is_known() {
+        for open in ["/etc/passwd", "/var/lib/popbridge/popbridge.key"] {
+            assert!(is_open_to_service(Path::new(open)), "{open}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        for closed in [Path::new("/etc/shadow"), Path::new("/nowhere"), folder.path()] {
+            assert!(!is_open_to_service(closed), "{closed:?}");
+        }
+    }
 }

@@ -10,8 +10,9 @@ use anyhow::Context as _;
 use toml_edit::DocumentMut;
 
 use crate::cli::exit::{self, Failure};
+use crate::cli::login::read_password;
 use crate::config::{Config, ConfigError};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretSource};
 
 /// For files that setup makes: what is in them is nobody else's.
 const OWN: u32 = 0o600;
@@ -62,6 +63,17 @@ impl Existing {
         self.config.iter().flat_map(|config| &config.accounts).any(|account| account.login == login)
     }
 
+    /// Whether the sign-in of this name reads this secret already.
+    pub fn has_secret(&self, name: &str, secret: &Secret) -> bool {
+        let mut sign_ins = self.config.iter().flat_map(|config| &config.sign_ins);
+        sign_ins.any(|sign_in| match &sign_in.client_secret {
+            Some(SecretSource::File(path)) if sign_in.name == name => {
+                read_password(Some(path)).is_ok_and(|known| known == *secret)
+            }
+            _ => false,
+        })
+    }
+
     /// The folder that relative paths start at.
     pub fn folder(&self) -> &Path {
         self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -81,15 +93,13 @@ impl Existing {
     }
 }
 
-/// What was written.
-pub struct Written {
-    pub config: Config,
-    pub backup: Option<PathBuf>,
-}
-
 /// Writes the secrets beside the configuration, then `text` in its place, and keeps a copy of what
-/// was there.
-pub fn write(existing: &Existing, text: &str, secrets: &[(String, Secret)]) -> Result<Written, Failure> {
+/// was there: where that is.
+pub fn write(
+    existing: &Existing,
+    text: &str,
+    secrets: &[(String, Secret)],
+) -> Result<Option<PathBuf>, Failure> {
     let mut made = Made::default();
     let folder = existing.folder();
     if std::fs::symlink_metadata(folder).is_err() {
@@ -103,7 +113,7 @@ pub fn write(existing: &Existing, text: &str, secrets: &[(String, Secret)]) -> R
         let line = zeroize::Zeroizing::new([secret.expose(), b"\n"].concat());
         made.file(&folder.join(name), &line, OWN, old.as_ref())?;
     }
-    let config = Config::parse(text, &existing.path.display().to_string(), folder)?;
+    Config::parse(text, &existing.path.display().to_string(), folder)?;
     let beside = |ending: &str| {
         let mut name = existing.target.file_name().unwrap_or_default().to_owned();
         name.push(ending);
@@ -134,7 +144,7 @@ pub fn write(existing: &Existing, text: &str, secrets: &[(String, Secret)]) -> R
     for folder in [Some(folder), existing.target.parent()].into_iter().flatten() {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
-    Ok(Written { config, backup })
+    Ok(backup)
 }
 
 /// Questions take a while, and an editor may have been quicker.
