@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ids", 0),
     ("trust", 0),
     ("secret", 0),
+    ("network", 0),
     ("activity", 0),
     ("failpoint", 0),
     ("shutdown", 0),

@@ -28,7 +28,7 @@ impl Login<'_> {
         let (context, address) = (self.context, self.visitor.address);
         let login = credentials.login.as_str();
         let route = context.accounts.route(login);
-        let attempt = context.throttle.attempt(address, &credentials, route.as_ref()).await;
+        let attempt = context.throttle.attempt(address, &credentials, &context.accounts).await;
         let mut attempt = attempt.map_err(|refused| denied(address, login, &refused.into()))?;
         match self.admit(route, &credentials, &mut attempt).await {
             Ok(maildrop) => Ok(maildrop),
