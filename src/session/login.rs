@@ -51,7 +51,9 @@ impl Login<'_> {
         let admitted = self.context.door.admit(route, credentials, self.visitor).await?;
         let name = &admitted.route.upstream.name;
         let connector = self.context.connectors.get(name).ok_or(Refused::NoRoute)?;
-        Ok(self.open_at(admitted, connector.clone(), &credentials.login, attempt).await?)
+        let (connector, given) = (connector.clone(), matches!(admitted.opening, Opening::Given(_)));
+        let opened = self.open_at(admitted, connector, &credentials.login, attempt).await;
+        opened.map_err(|error| Denied::behind(error, given))
     }
 
     async fn open_at(
