@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::auth::{Accounts, Door, Rejections, Throttle, oauth};
-use crate::config::{Config, ListenerTls, Means};
+use crate::config::{Account, Config, ListenerTls, Means};
 use crate::grants::Grants;
 use crate::maildrop::{Entrusted, Maildrops, Source};
 use crate::secret::{KeyError, Keyring, NoRandom, Unreadable};
@@ -65,6 +65,7 @@ impl App {
         let certificates = certificates.transpose()?.map(Arc::new);
         let store = Store::open(&config.database).await?;
         let grants = grants(&config, store.clone()).await?;
+        let door = Door::new(&config.accounts, &keyring(&config)?).await?;
         let entrusted = entrusted(&config, &connectors, &grants);
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
@@ -81,7 +82,7 @@ impl App {
         let pool = Pool::new(config.limits.kept_connections)?;
         let maildrops = Maildrops::new(store, pool.clone(), config.limits.preempt_after);
         let context = Arc::new(Context {
-            door: Door::new(&config.accounts)?,
+            door,
             throttle: Throttle::new(&config.security)?,
             rejections: Rejections::new()?,
             accounts: Accounts::new(config.upstreams, config.accounts),
@@ -142,14 +143,31 @@ impl App {
 
 /// What accounts sign in with. A key that cannot be had is found now, not at somebody's login.
 pub async fn grants(config: &Config, store: Store) -> Result<Grants, StartError> {
-    let keyring = match &config.state_key {
-        Some(source) => Keyring::new(source.clone()),
-        None => Keyring::in_memory()?,
-    };
+    let keyring = keyring(config)?;
     if !config.sign_ins.is_empty() {
         keyring.check().await?;
     }
     Ok(Grants::new(store, keyring, &config.sign_ins)?)
+}
+
+/// Whether the door can have the key that it needs where an account has a verifier for SCRAM.
+pub async fn check_door(config: &Config) -> Result<(), StartError> {
+    let verifier = |account: &Arc<Account>| {
+        account.own_password.as_ref()?.hash.as_ref()?.scram()?;
+        Some(())
+    };
+    if config.accounts.iter().any(|account| verifier(account).is_some()) {
+        keyring(config)?.check().await?;
+    }
+    Ok(())
+}
+
+/// The state's key; a new one where the state does not outlive the process.
+pub fn keyring(config: &Config) -> Result<Keyring, NoRandom> {
+    match &config.state_key {
+        Some(source) => Ok(Keyring::new(source.clone())),
+        None => Keyring::in_memory(),
+    }
 }
 
 /// A place where there can be no password is found now, not at somebody's login.

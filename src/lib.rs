@@ -19,7 +19,7 @@
 //! | 1 | [`config`] | settings, resolved once |
 //! | 1 | [`fingerprint`] | what identifies a message whatever its UID |
 //! | 1 | [`http`] | requests to web servers: signing in, finding a mail server |
-//! | 0 | [`ids`], [`secret`], [`trust`], [`owner`], [`activity`], [`shutdown`], [`telemetry`], [`failpoint`] | |
+//! | 0 | [`ids`], [`secret`], [`trust`], [`owner`], [`network`], [`activity`], [`shutdown`], [`telemetry`], [`failpoint`] | |
 //!
 //! # The walk of one RETR
 //!
@@ -42,6 +42,7 @@ pub mod grants;
 pub mod http;
 pub mod ids;
 pub mod maildrop;
+pub mod network;
 pub mod owner;
 pub mod pop3;
 pub mod secret;

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("trust", 0),
     ("owner", 0),
     ("secret", 0),
+    ("network", 0),
     ("activity", 0),
     ("failpoint", 0),
     ("shutdown", 0),

@@ -147,6 +147,21 @@ async fn a_server_without_mechanisms_gets_the_login_command() {
 }
 
 #[tokio::test]
+async fn a_literal_too_long_to_send_at_once_waits_for_the_servers_word() {
+    let sim = sim(Persona::Dovecot, Tls::None).await;
+    offer(&sim, "LOGIN", true);
+    sim.set_capability("LITERAL+", false);
+    sim.set_capability("LITERAL-", true);
+    for length in [10, 4096, 4097, 9000] {
+        let secret = "\u{7f}".repeat(length);
+        sim.set_password("alice", &secret);
+        let mut client = Client::open(&sim, Tls::None, false).await;
+        client.login(&secret).await.unwrap_or_else(|error| panic!("{length}: {error}"));
+        client.imap.logout().await;
+    }
+}
+
+#[tokio::test]
 async fn tls_decides_between_plain_and_scram() {
     for (tls, expected) in [
         (Tls::None, "AUTHENTICATE SCRAM-SHA-256"),

@@ -8,7 +8,7 @@ use super::accounts::takes_tokens;
 use super::passwords::Passwords;
 use super::{Accounts, Claim, Credentials, Route, Visitor};
 use crate::config::{Account, Means, OwnPassword, contains};
-use crate::secret::{Credential, Fingerprint, NoRandom, PasswordHash, ScramVerifier};
+use crate::secret::{Credential, Fingerprint, KeyError, Keyring, PasswordHash, ScramVerifier, Subkey};
 
 /// Why somebody is not let in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,18 +49,32 @@ pub enum Opening {
 /// Where logins are proven.
 pub struct Door {
     passwords: Passwords,
-    /// In whose image verifiers are made up: the first account's, so that they stay the same when
-    /// others come and go.
-    image: Option<ScramVerifier>,
+    /// Whether some login is proven here, and so to be told from none by nobody.
+    proves: bool,
+    image: Option<Image>,
 }
 
+/// What verifiers are made up with.
+struct Image {
+    /// The first account's: what is made up has its iterations.
+    verifier: ScramVerifier,
+    salts: Subkey,
+}
+
+/// The purpose of [`Image::salts`].
+const SALTS: &str = "popbridge: salts for SCRAM that are made up";
+
 impl Door {
-    /// In front of these accounts. Nothing is remembered of another door.
-    pub fn new(accounts: &[Arc<Account>]) -> Result<Self, NoRandom> {
-        let own = accounts.iter().filter_map(|account| account.own_password.as_ref());
-        let hashes: Vec<&PasswordHash> = own.filter_map(|own| own.hash.as_ref()).collect();
-        let image = hashes.iter().find_map(|hash| hash.scram()).cloned();
-        Ok(Self { passwords: Passwords::new(&hashes)?, image })
+    /// In front of these accounts. Nothing is remembered of another door, but for the salts that are
+    /// made up: they last as long as the key does, which is read or made if there is a verifier.
+    pub async fn new(accounts: &[Arc<Account>], keyring: &Keyring) -> Result<Self, KeyError> {
+        let own: Vec<_> = accounts.iter().filter_map(|account| account.own_password.as_ref()).collect();
+        let hashes: Vec<&PasswordHash> = own.iter().filter_map(|own| own.hash.as_ref()).collect();
+        let image = match hashes.iter().find_map(|hash| hash.scram()).cloned() {
+            Some(verifier) => Some(Image { verifier, salts: keyring.subkey(SALTS).await? }),
+            None => None,
+        };
+        Ok(Self { passwords: Passwords::new(&hashes)?, proves: !own.is_empty(), image })
     }
 
     /// Whether a login can prove itself by SCRAM.
@@ -72,7 +86,7 @@ impl Door {
     /// gets one that cannot be told from others and that no password leads to, always the same for
     /// the same login: a stranger sees the salt, and it must not show which logins there are.
     pub fn verifier(&self, accounts: &Accounts, login: &str, visitor: Visitor) -> Option<ScramVerifier> {
-        let image = self.image.as_ref()?;
+        let Image { verifier: image, salts } = self.image.as_ref()?;
         let route = accounts.route(login);
         let account = route.as_ref().and_then(|route| route.account.as_ref());
         let own = account.and_then(|account| accounts.verifier(&account.login));
@@ -82,7 +96,7 @@ impl Door {
         }
         // A folder behind the name changes no real salt.
         let login = accounts.without_folder(login);
-        Some(accounts.verifier(login).map_or_else(|| image.made_up(login), ScramVerifier::locked))
+        Some(accounts.verifier(login).map_or_else(|| image.made_up(salts, login), ScramVerifier::locked))
     }
 
     /// Lets somebody through to where their login leads, or not.
@@ -97,7 +111,7 @@ impl Door {
             self.refuse(None, claim).await?;
             return Err(match claim {
                 Claim::Certificate => no_certificate(visitor),
-                _ if self.passwords.are_none() => Refused::NoRoute,
+                _ if !self.proves => Refused::NoRoute,
                 _ => Refused::Wrong("no upstream for this login"),
             });
         };
@@ -146,8 +160,16 @@ impl Door {
     }
 }
 
+/// Octets of a user name and a password together that a mail server is shown. What is longer, many
+/// take for nonsense or for an attack; tokens they know.
+const LONGEST: usize = 4096;
+
 /// What the upstream judges.
 fn passed_through(route: Route, claim: &Claim, visitor: Visitor) -> Result<Admitted, Refused> {
+    let password = claim.secret().filter(|_| !takes_tokens(&route.upstream));
+    if route.username.len() + password.map_or(0, |password| password.expose().len()) > LONGEST {
+        return Err(Refused::Wrong("the login and its password are longer than 4 KiB"));
+    }
     let credential = match claim {
         Claim::Password(password) => route.upstream.credential(password.clone()),
         Claim::Token { token, .. } if takes_tokens(&route.upstream) => Credential::Token(token.clone()),
@@ -196,10 +218,11 @@ mod tests {
     }
 
     impl House {
-        fn new(accounts: &str) -> Self {
+        async fn new(accounts: &str) -> Self {
             let config = Config::parse(&format!("{UPSTREAM}{accounts}"), "test", Path::new("."));
             let config = config.expect("a configuration");
-            let door = Door::new(&config.accounts).expect("random numbers");
+            let keyring = Keyring::in_memory().expect("random numbers");
+            let door = Door::new(&config.accounts, &keyring).await.expect("a key");
             Self { accounts: Accounts::new(config.upstreams, config.accounts), door }
         }
 
@@ -233,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_login_with_its_own_password_needs_that() {
-        let house = House::new(&scanner(""));
+        let house = House::new(&scanner("")).await;
         assert_eq!(house.knock("scanner", "password", HOME).await, Ok("alice".to_owned()));
         assert_eq!(house.knock("scanner+Work", "password", HOME).await, Ok("alice".to_owned()));
         for wrong in ["", "Password", "password ", HASH] {
@@ -246,7 +269,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_right_password_is_remembered_for_a_while() {
-        let house = House::new(&scanner(""));
+        let house = House::new(&scanner("")).await;
         assert!(house.knock("scanner", "password", HOME).await.is_ok());
         let stopped = house.stop_hashing();
         assert!(house.knock("scanner", "password", HOME).await.is_ok());
@@ -265,7 +288,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_unwelcome_learns_nothing() {
-        let house = House::new(&scanner("allow = [\"192.168.1.0/24\"]\nrequire_tls = true"));
+        let house = House::new(&scanner("allow = [\"192.168.1.0/24\"]\nrequire_tls = true")).await;
         let inside = Visitor { tls: true, ..HOME };
         let outside = Visitor { address: [203, 0, 113, 5].into(), ..inside };
         assert!(house.knock("scanner", "password", inside).await.is_ok());
@@ -290,12 +313,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_login_without_its_own_password_can_be_kept_to_a_network() {
-        let house = House::new("[[account]]\nlogin = \"x@a.example\"\nallow = [\"10.0.0.0/8\"]\n");
+        let house = House::new("[[account]]\nlogin = \"x@a.example\"\nallow = [\"10.0.0.0/8\"]\n").await;
         assert!(is_wrong(&house.knock("x@a.example", "anything", HOME).await));
         let inside = Visitor { address: [10, 1, 2, 3].into(), ..HOME };
         assert!(house.knock("x@a.example", "anything", inside).await.is_ok());
         assert!(house.knock("y@a.example", "anything", HOME).await.is_ok());
         assert_eq!(house.knock("nobody", "x", HOME).await, Err(Refused::NoRoute), "nothing to hide");
+    }
+
+    #[tokio::test]
+    async fn a_house_of_certificates_shows_no_devices() {
+        let account = format!(
+            "[[account]]\nlogin = \"scanner\"\nupstream = \"a\"\npassword_env = \"A\"\n\
+             client_certificate = \"{}\"\n[tls]\nself_signed = true\nclient_ca = \"ca.pem\"\n",
+            Fingerprint::of(b"abc")
+        );
+        let house = House::new(&account).await;
+        for login in ["scanner", "scanner+Work", "nobody"] {
+            assert!(is_wrong(&house.knock(login, "password", HOME).await), "{login}");
+        }
     }
 
     #[tokio::test]
@@ -315,7 +351,8 @@ mod tests {
              authentication = \"oauth2\"\n",
             own.as_str(),
             Fingerprint::of(b"abc")
-        ));
+        ))
+        .await;
         let token = || Claim::Token { token: Secret::new(b"t".to_vec()), refusal: "" };
         for claim in [Claim::Scram(Some(own.clone())), Claim::Certificate] {
             assert_eq!(house.claim("a", claim, shown).await, Ok("alice".to_owned()));

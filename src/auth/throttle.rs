@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout};
 use super::failures::{Failures, Limit};
 use super::table::{Lasting, Table};
 use super::turns::{Turn, Turns};
-use super::{Credentials, Refused, Route};
+use super::{Accounts, Claim, Credentials, Refused, Route};
 use crate::config::Security;
+use crate::network::network;
 use crate::secret::{NoRandom, Prover, Secret};
 
 /// How late the first wrong password is answered; each further one twice as late.
@@ -111,7 +112,7 @@ pub struct Attempt<'a> {
     pair: u64,
     /// `None`: nothing that could be told from others.
     password: Option<u64>,
-    turn: Option<(Option<Turn<'a>>, Turn<'a>)>,
+    turns: Vec<Turn<'a>>,
 }
 
 impl Throttle {
@@ -137,12 +138,13 @@ impl Throttle {
         &self,
         address: IpAddr,
         credentials: &Credentials,
-        route: Option<&Route>,
+        accounts: &Accounts,
     ) -> Result<Attempt<'_>, Refused> {
-        let mut attempt = self.guess(address, &credentials.login, route, credentials.claim.secret());
+        let mut attempt = self.guess(address, &credentials.login, accounts, credentials.claim.secret());
         attempt.permitted()?;
         if !attempt.was_right() {
-            attempt.turn = Some(timeout(PATIENCE, attempt.turn()).await.map_err(|_| Refused::Busy)?);
+            let turns = attempt.turns(can_be_guessed(&credentials.claim));
+            attempt.turns = timeout(PATIENCE, turns).await.map_err(|_| Refused::Busy)?;
             // Others may have failed meanwhile.
             attempt.permitted()?;
         }
@@ -150,23 +152,23 @@ impl Throttle {
     }
 
     /// Whether nothing can be tried from there at this login just now.
-    pub fn shuts_out(&self, address: IpAddr, login: &str, route: Option<&Route>) -> bool {
-        self.guess(address, login, route, None).permitted().is_err()
+    pub fn shuts_out(&self, address: IpAddr, login: &str, accounts: &Accounts) -> bool {
+        self.guess(address, login, accounts, None).permitted().is_err()
     }
 
     fn guess(
         &self,
         address: IpAddr,
         login: &str,
-        route: Option<&Route>,
+        accounts: &Accounts,
         password: Option<&Secret>,
     ) -> Attempt<'_> {
-        let (place, name) = guessed(login, route);
+        let (place, name) = guessed(login, accounts);
         let address = self.keys.hash_one(network(address));
-        let account = self.keys.hash_one((place, &name));
+        let account = self.keys.hash_one((&place, &name));
         let pair = self.keys.hash_one((address, account));
-        let password = password.map(|password| self.prover.proof(place, &name, password).fingerprint());
-        Attempt { throttle: self, address, account, pair, password, turn: None }
+        let password = password.map(|password| self.prover.proof(&place, &name, password).fingerprint());
+        Attempt { throttle: self, address, account, pair, password, turns: Vec::new() }
     }
 
     /// Something came from there that cannot even be tried; how late it is to be answered.
@@ -188,7 +190,7 @@ impl<'a> Attempt<'a> {
     /// The password is right: whoever comes from there is known, and what failed at this account
     /// from there is forgotten; what failed at others is not.
     pub fn succeeded(&mut self) {
-        self.turn = None;
+        self.turns.clear();
         let now = Instant::now();
         let until = now + KNOWN;
         let mut tables = self.throttle.tables();
@@ -252,14 +254,17 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The address's turn before the account's: who waits from one address must not keep others
+    /// The address's turn before that of an account that is guessed at: who waits from one address must not keep others
     /// from the accounts that it tries. Somebody who is known needs none of the address's.
-    async fn turn(&self) -> (Option<Turn<'a>>, Turn<'a>) {
-        let of_address = match self.is_known() {
-            true => None,
-            false => Some(self.throttle.addresses.take(self.address).await),
-        };
-        (of_address, self.throttle.accounts.take(self.account).await)
+    async fn turns(&self, guess: bool) -> Vec<Turn<'a>> {
+        let mut turns = Vec::new();
+        if !self.is_known() {
+            turns.push(self.throttle.addresses.take(self.address).await);
+        }
+        if guess {
+            turns.push(self.throttle.accounts.take(self.account).await);
+        }
+        turns
     }
 
     fn is_known(&self) -> bool {
@@ -276,24 +281,25 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// What a password is guessed of: a device's own, or the mailbox behind whatever folder. Mail
-/// servers mostly take a name in any case.
-fn guessed<'r>(login: &str, route: Option<&'r Route>) -> (&'r str, String) {
-    match route {
-        Some(Route { account: Some(account), .. }) if account.own_password.is_some() => {
-            ("", account.login.clone())
-        }
-        Some(route) => (&route.upstream.name, route.username.to_lowercase()),
-        None => ("", login.to_lowercase()),
+/// Whether a claim may be somebody's guess, of which few are tried at an account at once. What SCRAM
+/// has proven, and a certificate, is none: its owner waits for no guesser's turn.
+fn can_be_guessed(claim: &Claim) -> bool {
+    match claim {
+        Claim::Password(_) | Claim::Token { .. } | Claim::Scram(None) => true,
+        Claim::Scram(Some(_)) | Claim::Certificate => false,
     }
 }
 
-/// An IPv6 network of 64 bits is one household's, or one machine's (RFC 4291 §2.5.1).
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        // Where no network of IPv6 is: their lower half is left out.
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+/// What a password is guessed of: a device's own, or the mailbox behind whatever folder. Mail
+/// servers mostly take a name in any case. A login that leads nowhere is folded as a device's is:
+/// the delays would show which devices there are.
+fn guessed(login: &str, accounts: &Accounts) -> (String, String) {
+    match accounts.route(login) {
+        Some(Route { account: Some(account), .. }) if account.own_password.is_some() => {
+            (String::new(), account.login.to_lowercase())
+        }
+        Some(route) => (route.upstream.name.clone(), route.username.to_lowercase()),
+        None => (String::new(), accounts.without_folder(login).to_lowercase()),
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::exit::{self, Failure};
+use super::hashes;
 use super::login::{self, PasswordSource};
 use super::source::Source;
 use crate::app;
@@ -41,6 +42,8 @@ struct Report {
     upstreams: Vec<UpstreamReport>,
     /// Those whose mail server's password or token popbridge has by itself.
     accounts: Vec<AccountReport>,
+    /// What works, but could be better.
+    warnings: Vec<String>,
     login: Option<LoginReport>,
 }
 
@@ -147,7 +150,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 async fn check(config: &Config, arguments: &Arguments) -> Result<Report, Failure> {
-    let mut report = Report { ok: true, upstreams: Vec::new(), accounts: Vec::new(), login: None };
+    let warnings = hashes::warnings(&config.accounts);
+    let mut report = Report { ok: true, upstreams: Vec::new(), accounts: Vec::new(), warnings, login: None };
+    app::check_door(config).await?;
     let grants = grants(config).await?;
     let login = match &arguments.login {
         Some(login) => {
@@ -323,6 +328,9 @@ fn print(report: &Report, listeners: usize) {
             None => println!("account {login}: {source} gives a password for the mail server"),
             Some(error) => println!("account {login}: {source} FAILED: {error}"),
         }
+    }
+    for warning in &report.warnings {
+        println!("warning: {warning}");
     }
     let Some(login) = &report.login else {
         println!("add --login NAME to log in and see what the mail server lets each policy do");

@@ -10,6 +10,7 @@ mod explain;
 mod facts;
 mod gather;
 mod hash_password;
+mod hashes;
 mod login;
 mod restore;
 mod serve;

@@ -1,4 +1,5 @@
-//! The key that the state's secrets are sealed with: where it is, and how it is made.
+//! The key that the state's secrets are sealed with: where it is, how it is made, and what else is
+//! derived from it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::seal::{KEY_LEN, Seal, Unsealable};
@@ -26,12 +28,26 @@ enum Place {
     Memory(Zeroizing<[u8; KEY_LEN]>),
 }
 
+/// A key of one purpose.
+pub struct Subkey(hmac::Key);
+
+impl Subkey {
+    /// What looks random to who does not have the key, always the same for the same octets
+    /// (HMAC-SHA-256, RFC 2104).
+    pub fn tag(&self, octets: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.0, octets)
+    }
+}
+
 /// Why there is no key, or it does not fit.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyError {
     #[error("the state key cannot be read from {key}: {reason}")]
     Unreadable { key: &'static str, reason: String, may_pass: bool },
-    #[error("the state key cannot be made at {path}: {reason}")]
+    #[error(
+        "the state key cannot be made at {path}: {reason}. Let popbridge write there, or say in [state] where \
+         else the key is: key_file, key_env or key_credential"
+    )]
     NotMade { path: String, reason: String, may_pass: bool },
     #[error(
         "what {key} holds is no state key: that is 32 random octets in base64, as \"openssl rand -base64 32\" prints them"
@@ -58,7 +74,7 @@ impl KeyError {
 
 impl Keyring {
     /// With the key in this place: a file, a variable or a credential; a file that is not there is
-    /// made when first something is sealed.
+    /// made when first it is needed.
     pub fn new(source: SecretSource) -> Self {
         Self(Place::Source(source))
     }
@@ -78,15 +94,14 @@ impl Keyring {
 
     /// Seals a secret under a name; see [`Seal::seal`].
     pub async fn seal(&self, name: &[&str], secret: &Secret) -> Result<Vec<u8>, KeyError> {
-        if let Some(path) = self.missing() {
-            let shown = path.display().to_string();
-            make(&path).map_err(|error| KeyError::NotMade {
-                path: shown,
-                may_pass: passes(&error),
-                reason: error.to_string(),
-            })?;
-        }
-        Ok(Seal::new(&*self.key().await?).seal(name, secret)?)
+        Ok(Seal::new(&*self.made().await?).seal(name, secret)?)
+    }
+
+    /// The key for another purpose, always the same for the same label: who knows it learns
+    /// nothing of the key itself, nor of other labels' ones.
+    pub async fn subkey(&self, label: &str) -> Result<Subkey, KeyError> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*self.made().await?);
+        Ok(Subkey(hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, label.as_bytes()).as_ref())))
     }
 
     /// Opens what was sealed under this name.
@@ -115,6 +130,19 @@ impl Keyring {
             }
             Place::Source(_) | Place::Memory(_) => None,
         }
+    }
+
+    /// The key, which is made where it is missing.
+    async fn made(&self) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
+        if let Some(path) = self.missing() {
+            let shown = path.display().to_string();
+            make(&path).map_err(|error| KeyError::NotMade {
+                path: shown,
+                may_pass: passes(&error),
+                reason: error.to_string(),
+            })?;
+        }
+        self.key().await
     }
 
     async fn key(&self) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
@@ -214,6 +242,32 @@ mod tests {
         ring(&path).seal(&["a"], &secret()).await.expect("sealed");
         let key = path.metadata().expect("made");
         assert_eq!((key.uid(), key.gid(), key.mode() & 0o7777), (65_533, 65_533, 0o600));
+    }
+
+    #[tokio::test]
+    async fn each_purpose_has_a_lasting_key_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("popbridge.key");
+        let tag = async |ring: &Keyring, label: &str| {
+            ring.subkey(label).await.expect("a key").tag(b"scanner").as_ref().to_vec()
+        };
+        let first = tag(&ring(&path), "salts").await;
+        assert_eq!(path.metadata().expect("made").permissions().mode() & 0o7777, 0o600);
+        assert_eq!(tag(&ring(&path), "salts").await, first, "it outlives the process");
+        assert_ne!(tag(&ring(&path), "others").await, first);
+        let key = STANDARD.decode(fs::read_to_string(&path).expect("readable").trim()).expect("base64");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        assert_ne!(hmac::sign(&key, b"scanner").as_ref(), first, "it is not the key itself");
+        let other = Keyring::in_memory().expect("random numbers");
+        assert_ne!(tag(&other, "salts").await, first);
+        assert_eq!(tag(&other, "salts").await, tag(&other.clone(), "salts").await);
+        fs::write(&path, "hunter2\n").expect("written");
+        assert!(matches!(ring(&path).subkey("salts").await, Err(KeyError::NoKey { .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("our file");
+        assert!(matches!(ring(&path).subkey("salts").await, Err(KeyError::Unreadable { .. })));
+        let nowhere = folder.path().join("missing/popbridge.key");
+        let error = ring(&nowhere).subkey("salts").await.err().expect("no folder").to_string();
+        assert!(error.contains("key_file") && error.contains("missing/popbridge.key"), "{error}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

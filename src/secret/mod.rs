@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 pub use certificate::{Fingerprint, NoFingerprint};
 pub use dump::prevent_core_dumps;
 pub use hash::{NoHash, PasswordHash, Unhashed};
-pub use keyring::{KeyError, Keyring};
+pub use keyring::{KeyError, Keyring, Subkey};
 pub use proof::{NoRandom, Proof, Prover};
 pub use scram::{ScramVerifier, prepared};
 pub use seal::{Seal, Unsealable};

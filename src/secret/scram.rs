@@ -12,7 +12,7 @@ use ring::{digest, hmac, pbkdf2};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{NoHash, NoRandom, Secret, Unhashed};
+use super::{NoHash, NoRandom, Secret, Subkey, Unhashed};
 
 /// What new verifiers take. The mail program computes it at each login, so it cannot be the 600,000
 /// that OWASP recommends for PBKDF2: a computer of the nineties does some thousands a second, and
@@ -23,7 +23,7 @@ const FEWEST: u32 = 4_096;
 /// With USER and PASS the bridge computes it, for any stranger: some seconds.
 const MOST: u32 = 4_000_000;
 
-/// Octets of a new salt.
+/// Octets of a new salt, and of one that is made up.
 const SALT: usize = 16;
 /// Octets of a key.
 const KEY: usize = digest::SHA256_OUTPUT_LEN;
@@ -93,12 +93,12 @@ impl ScramVerifier {
     /// What a stranger is shown for a login that has no verifier: the same salt each time, so that
     /// it looks like this one's, and keys that nothing leads to.
     ///
-    /// The salt outlives a restart, as a real one does.
-    pub fn made_up(&self, login: &str) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.server_key);
-        let tag = hmac::sign(&key, login.as_bytes());
-        let salt = tag.as_ref().iter().copied().take(self.salt.len()).collect();
-        Self { salt, ..self.locked() }
+    /// The salt outlives a restart, as a real one does, if its key does. No password leads to that
+    /// key: from the salts one could be guessed at otherwise, by anybody who asks.
+    pub fn made_up(&self, salts: &Subkey, login: &str) -> Self {
+        let tag = salts.tag(login.as_bytes());
+        let salt = tag.as_ref().iter().copied().take(SALT).collect();
+        Self::new(self.iterations, salt, [0; KEY], [0; KEY])
     }
 
     /// With keys that nothing leads to: nobody knows octets whose SHA-256 is zero.
@@ -170,6 +170,7 @@ fn keys(iterations: NonZeroU32, salt: &[u8], password: &[u8]) -> ([u8; KEY], [u8
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Keyring;
 
     /// Of "pencil" and the salt of RFC 7677 §3.
     const KNOWN: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
@@ -255,16 +256,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_made_up_looks_real_and_opens_nothing() {
+    #[tokio::test]
+    async fn what_is_made_up_looks_real_and_opens_nothing() {
         let verifier = ScramVerifier::parse(KNOWN).expect("a good verifier");
-        let nobody = verifier.made_up("nobody");
-        assert_eq!(nobody, verifier.made_up("nobody"), "the same each time");
-        assert_ne!(nobody.salt(), verifier.made_up("nobodz").salt());
-        assert_eq!((nobody.iterations(), nobody.salt().len()), (4096, verifier.salt().len()));
+        let keyring = Keyring::in_memory().expect("random numbers");
+        let salts = keyring.subkey("salts").await.expect("a key");
+        let nobody = verifier.made_up(&salts, "nobody");
+        assert_eq!(nobody, verifier.made_up(&salts, "nobody"), "the same each time");
+        assert_ne!(nobody.salt(), verifier.made_up(&salts, "nobodz").salt());
+        assert_eq!((nobody.iterations(), nobody.salt().len()), (4096, 16));
         assert!(!nobody.is_of(&secret("pencil")));
+        assert_eq!(ScramVerifier::parse(nobody.as_str()).as_ref(), Ok(&nobody), "its text is its own");
         let locked = verifier.locked();
         assert_eq!((locked.salt(), locked.iterations()), (verifier.salt(), 4096));
         assert!(!locked.is_of(&secret("pencil")));
+    }
+
+    #[tokio::test]
+    async fn no_verifier_leads_to_what_is_made_up() {
+        let keyring = Keyring::in_memory().expect("random numbers");
+        let salts = keyring.subkey("salts").await.expect("a key");
+        let salt = |password: &str| {
+            let verifier = ScramVerifier::of(&secret(password)).expect("a password");
+            verifier.made_up(&salts, "nobody").salt().to_vec()
+        };
+        assert_eq!(salt("pencil"), salt("hunter2"));
+        let verifier = ScramVerifier::parse(KNOWN).expect("a good verifier");
+        for key in [verifier.server_key(), verifier.stored_key()] {
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"nobody");
+            assert!(!tag.as_ref().starts_with(verifier.made_up(&salts, "nobody").salt()));
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::config::Limits;
+use crate::network::network;
 
 /// Counts the sessions that are open.
 #[derive(Debug, Clone)]
@@ -23,14 +24,14 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Open {
     sessions: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_network: HashMap<u128, usize>,
 }
 
 /// One session's place, given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
-    address: IpAddr,
+    network: u128,
 }
 
 impl Permits {
@@ -44,17 +45,18 @@ impl Permits {
         }))
     }
 
-    /// A place for a client at `address`; `None` when there is none left.
+    /// A place for a client at `address`; `None` when there is none left. Of IPv6 a network counts,
+    /// see [`network`].
     pub fn take(&self, address: IpAddr) -> Option<Permit> {
-        let address = address.to_canonical();
+        let network = network(address);
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_address = open.by_address.get(&address).copied().unwrap_or(0);
-        if open.sessions >= self.0.sessions || from_address >= self.0.sessions_per_address {
+        let from_there = open.by_network.get(&network).copied().unwrap_or(0);
+        if open.sessions >= self.0.sessions || from_there >= self.0.sessions_per_address {
             return None;
         }
         open.sessions += 1;
-        open.by_address.insert(address, from_address + 1);
-        Some(Permit { shared: Arc::clone(&self.0), address })
+        open.by_network.insert(network, from_there + 1);
+        Some(Permit { shared: Arc::clone(&self.0), network })
     }
 
     /// Sessions that are open.
@@ -78,10 +80,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.sessions -= 1;
-        if let Some(count) = open.by_address.get_mut(&self.address) {
+        if let Some(count) = open.by_network.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                open.by_address.remove(&self.address);
+                open.by_network.remove(&self.network);
             }
         }
         drop(open);
@@ -113,5 +115,20 @@ mod tests {
         assert!(permits.take(two).is_some());
         drop((second, third));
         permits.all_returned().await;
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let text =
+            "[upstream.a]\nurl = \"imaps://a.example\"\n[limits]\nsessions = 9\nsessions_per_address = 1\n";
+        let config = Config::parse(text, "test", Path::new(".")).expect("a configuration");
+        let permits = Permits::new(&config.limits);
+        let take = |address: &str| permits.take(address.parse().expect("an address"));
+        let first = take("2001:db8::1");
+        assert!(first.is_some() && take("2001:db8::ffff:1:2:3").is_none());
+        let others = [take("2001:db8:0:1::1"), take("192.0.2.7")];
+        assert!(others.iter().all(Option::is_some) && take("::ffff:192.0.2.7").is_none());
+        drop(first);
+        assert!(take("2001:db8::2").is_some());
     }
 }

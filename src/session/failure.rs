@@ -107,25 +107,42 @@ pub enum Denied {
     #[error(transparent)]
     AtTheDoor(#[from] Refused),
     #[error(transparent)]
-    Behind(#[from] Error),
+    Behind(Error),
+    /// The mail server makes no sense of what the program gave.
+    #[error(transparent)]
+    Garbled(Error),
 }
 
 impl Denied {
+    /// What it means that a login failed behind the door: `given`, if the program gave what the mail
+    /// server was shown.
+    pub fn behind(error: Error, given: bool) -> Self {
+        match &error {
+            Error::Upstream(upstream::Error::Login(status)) if given && status.rejects_syntax() => {
+                Self::Garbled(error)
+            }
+            _ => Self::Behind(error),
+        }
+    }
+
     /// The reply to the program.
     pub fn reply(&self) -> Reply {
         match self {
             Self::AtTheDoor(error) => refused(error),
-            Self::Behind(error) => reply(error),
+            Self::Behind(error) | Self::Garbled(error) => reply(error),
         }
     }
 
-    /// Whether what the program gave was judged, and is wrong. All else says nothing about it.
+    /// Whether what the program gave was judged, and is wrong, or could not even be. All else says
+    /// nothing about it.
     pub fn is_wrong(&self) -> bool {
         match self {
             Self::AtTheDoor(Refused::NoRoute | Refused::Wrong(_) | Refused::Certificate(_)) => true,
             Self::AtTheDoor(Refused::Busy | Refused::TooMany(_)) => false,
             Self::Behind(Error::SecretRefused { .. } | Error::TokenRefused { .. }) => false,
             Self::Behind(error) => rejection(error).is_some(),
+            // Otherwise as many could be sent to the mail server as anybody likes.
+            Self::Garbled(_) => true,
         }
     }
 }
@@ -209,6 +226,17 @@ fn login(status: &Status) -> Reply {
     }
     match status.code {
         Some(Imap::InUse) => Reply::coded(Code::InUse, format!("The mail server: {status}")),
+        // RFC 5530 §3: a login without TLS. It does not pass by itself.
+        Some(Imap::PrivacyRequired) => Reply::coded(
+            Code::SysPerm,
+            format!(
+                "The mail server lets nobody log in without TLS; who runs the bridge must change its url to imaps:// \
+                 or imap+starttls://: {status}"
+            ),
+        ),
+        Some(Imap::NoPerm) => {
+            Reply::coded(Code::SysPerm, format!("The mail server does not let this account in: {status}"))
+        }
         // Unavailable, limits, server bugs, throttling: it passes.
         _ => Reply::coded(Code::SysTemp, format!("The mail server cannot log in now: {status}")),
     }
@@ -239,6 +267,14 @@ mod tests {
             let reply = refused(Outcome::No, Some(code), "no");
             assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
         }
+        for code in [Imap::Corruption, Imap::ClientBug, Imap::Cannot] {
+            let reply = refused(Outcome::No, Some(code), "no");
+            assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        }
+        let reply = refused(Outcome::No, Some(Imap::PrivacyRequired), "Not in plaintext");
+        assert!(reply.starts_with("-ERR [SYS/PERM]") && reply.contains("imap+starttls://"), "{reply}");
+        let reply = refused(Outcome::No, Some(Imap::NoPerm), "no");
+        assert!(reply.starts_with("-ERR [SYS/PERM]"), "{reply}");
         let reply = refused(Outcome::No, Some(Imap::InUse), "busy");
         assert!(reply.starts_with("-ERR [IN-USE]"), "{reply}");
         let reply = refused(Outcome::No, None, "User is authenticated but not connected.");
@@ -261,6 +297,21 @@ mod tests {
             reply(&Error::SignIn(key.into())).write(&mut output);
             assert!(output.starts_with(code.as_bytes()), "{code}");
         }
+    }
+
+    #[test]
+    fn what_the_mail_server_cannot_read_counts_if_the_program_gave_it() {
+        let refused = |outcome, code| {
+            let status = Status { outcome, code, text: "Line too long".to_owned() };
+            Error::Upstream(upstream::Error::Login(status))
+        };
+        let garbled = Denied::behind(refused(Outcome::Bad, None), true);
+        assert!(garbled.is_wrong() && garbled.reply().has(Code::SysTemp));
+        assert_eq!(garbled.to_string(), refused(Outcome::Bad, None).to_string());
+        assert!(!Denied::behind(refused(Outcome::Bad, None), false).is_wrong(), "it was the bridge's own");
+        assert!(!Denied::behind(refused(Outcome::Bad, Some(Imap::Unavailable)), true).is_wrong());
+        let wrong = Denied::behind(refused(Outcome::No, None), true);
+        assert!(wrong.is_wrong() && wrong.reply().has(Code::Auth));
     }
 
     #[test]

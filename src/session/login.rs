@@ -28,7 +28,7 @@ impl Login<'_> {
         let (context, address) = (self.context, self.visitor.address);
         let login = credentials.login.as_str();
         let route = context.accounts.route(login);
-        let attempt = context.throttle.attempt(address, &credentials, route.as_ref()).await;
+        let attempt = context.throttle.attempt(address, &credentials, &context.accounts).await;
         let mut attempt = attempt.map_err(|refused| denied(address, login, &refused.into()))?;
         match self.admit(route, &credentials, &mut attempt).await {
             Ok(maildrop) => Ok(maildrop),
@@ -51,7 +51,9 @@ impl Login<'_> {
         let admitted = self.context.door.admit(route, credentials, self.visitor).await?;
         let name = &admitted.route.upstream.name;
         let connector = self.context.connectors.get(name).ok_or(Refused::NoRoute)?;
-        Ok(self.open_at(admitted, connector.clone(), &credentials.login, attempt).await?)
+        let (connector, given) = (connector.clone(), matches!(admitted.opening, Opening::Given(_)));
+        let opened = self.open_at(admitted, connector, &credentials.login, attempt).await;
+        opened.map_err(|error| Denied::behind(error, given))
     }
 
     async fn open_at(

@@ -40,6 +40,9 @@ pub async fn log_in(
     }
 }
 
+/// Octets of a literal that LITERAL- lets a client send at once (RFC 7888 §5).
+const SHORT: usize = 4096;
+
 /// The LOGIN command: quoted where quoting can carry both, with literals where not.
 async fn login(
     wire: &mut Wire,
@@ -50,7 +53,8 @@ async fn login(
     let mut dialogue = match quoted_login(username, password) {
         Some(command) => Dialogue::begin(wire, &command).await?,
         None => {
-            let at_once = capabilities.has("LITERAL+") || capabilities.has("LITERAL-");
+            let short = [username.as_bytes(), password.expose()].iter().all(|text| text.len() <= SHORT);
+            let at_once = capabilities.has("LITERAL+") || (capabilities.has("LITERAL-") && short);
             match literals(wire, at_once, username, password).await? {
                 (dialogue, None) => dialogue,
                 (_, Some(status)) => return Err(Error::Login(status)),

@@ -38,6 +38,7 @@ mod seats;
 mod section;
 mod throttle;
 mod transfer;
+mod verdict;
 mod view;
 mod wire;
 

@@ -27,6 +27,11 @@ pub enum Code {
     ContactAdmin,
     InUse,
     Throttled,
+    PrivacyRequired,
+    NoPerm,
+    Corruption,
+    ClientBug,
+    Cannot,
     ExpungeIssued,
     NonExistent,
     ReadOnly,
@@ -54,40 +59,6 @@ pub struct Status {
     pub code: Option<Code>,
     /// At most 200 characters, none of them control characters.
     pub text: String,
-}
-
-impl Status {
-    /// Whether a refused login is the credentials' fault (RFC 5530 §3): without a code it is the
-    /// password, as Cyrus, Courier and Exchange say it. Anything else passes.
-    pub fn rejects_credentials(&self) -> bool {
-        // Exchange says this while the mailbox is being moved.
-        let moved = self.text.contains("User is authenticated but not connected");
-        let busy = self.throttles().is_some() || self.refuses_connections();
-        if self.outcome != Outcome::No || moved || busy {
-            return false;
-        }
-        match &self.code {
-            None | Some(Code::AuthenticationFailed | Code::AuthorizationFailed | Code::Expired) => true,
-            Some(
-                Code::Unavailable
-                | Code::Limit
-                | Code::OverQuota
-                | Code::ServerBug
-                | Code::ContactAdmin
-                | Code::InUse
-                | Code::Throttled,
-            ) => false,
-            // Codes that say nothing about a login.
-            Some(_) => true,
-        }
-    }
-
-    /// Whether a refused login means that there are too many connections already. Gmail says so in
-    /// words only, with `[ALERT]`.
-    pub fn refuses_connections(&self) -> bool {
-        matches!(self.code, Some(Code::Limit | Code::InUse))
-            || self.text.contains("Too many simultaneous connections")
-    }
 }
 
 /// Words of a server that are kept for logs and replies.
@@ -238,6 +209,11 @@ fn code(text: &[u8]) -> Code {
         b"CONTACTADMIN" => Code::ContactAdmin,
         b"INUSE" => Code::InUse,
         b"THROTTLED" => Code::Throttled,
+        b"PRIVACYREQUIRED" => Code::PrivacyRequired,
+        b"NOPERM" => Code::NoPerm,
+        b"CORRUPTION" => Code::Corruption,
+        b"CLIENTBUG" => Code::ClientBug,
+        b"CANNOT" => Code::Cannot,
         b"EXPUNGEISSUED" => Code::ExpungeIssued,
         b"NONEXISTENT" => Code::NonExistent,
         b"READ-ONLY" => Code::ReadOnly,

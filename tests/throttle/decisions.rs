@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use popbridge::auth::{Accounts, Claim, Credentials, Refused, Throttle};
 use popbridge::config::Config;
-use popbridge::secret::Secret;
+use popbridge::secret::{ScramVerifier, Secret};
 use tokio::time::{Instant, advance, timeout};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ impl Gate {
     fn new(security: &str) -> Self {
         let text = format!(
             "[upstream.home]\nurl = \"imaps://imap.example\"\n{security}\n\
-             [[account]]\nlogin = \"scanner\"\nusername = \"alice\"\npassword_hash = \"{HASH}\"\n\
+             [[account]]\nlogin = \"scanner\"\nupstream = \"home\"\nusername = \"alice\"\npassword_hash = \"{HASH}\"\n\
              password_env = \"CARGO_PKG_NAME\"\n"
         );
         let config = Config::parse(&text, "test", Path::new(".")).expect("a configuration");
@@ -49,8 +49,7 @@ impl Gate {
         let address: IpAddr = address.parse().expect("an address");
         let password = Secret::new(password.as_bytes().to_vec());
         let credentials = Credentials { login: login.to_owned(), claim: Claim::Password(password) };
-        let route = self.accounts.route(login);
-        self.throttle.attempt(address, &credentials, route.as_ref()).await
+        self.throttle.attempt(address, &credentials, &self.accounts).await
     }
 
     async fn wrong(&self, address: &str, login: &str, password: &str) -> Outcome {
@@ -216,6 +215,42 @@ async fn folders_and_case_are_no_other_account() {
     }
     // A device's password is one of its own.
     assert_eq!(gate.wrong(THERE, "scanner", "x").await, Late(ms(500)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn delays_do_not_show_which_devices_there_are() {
+    for login in ["scanner", "nobody"] {
+        let gate = Gate::new("domains = [\"a.example\"]");
+        let written =
+            [login.to_owned(), format!("{login}+Work"), login.to_uppercase(), format!("{login}+Old")];
+        for (number, (login, delay)) in written.into_iter().zip([500, 1000, 2000, 4000]).enumerate() {
+            let address = format!("203.0.113.{number}");
+            assert_eq!(gate.wrong(&address, &login, "x").await, Late(ms(delay)), "{login}");
+        }
+        assert_eq!(gate.wrong(HERE, "other", "x").await, Late(ms(500)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_proven_waits_for_no_guesser() {
+    let gate = Gate::new("[security]\nmax_login_failures = 1\n");
+    let here: IpAddr = HERE.parse().expect("an address");
+    let guesses = [gate.attempt(HERE, "scanner", "a").await, gate.attempt(THERE, "scanner", "b").await];
+    let claimed = async |claim: Claim| {
+        let credentials = Credentials { login: "scanner".to_owned(), claim };
+        gate.throttle.attempt(here, &credentials, &gate.accounts).await.map(drop)
+    };
+    let verifier = ScramVerifier::of(&Secret::new(b"pencil".to_vec())).expect("a password");
+    for claim in [Claim::Scram(Some(verifier.clone())), Claim::Certificate] {
+        let begun = Instant::now();
+        assert_eq!(claimed(claim).await, Ok(()));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+    assert_eq!(claimed(Claim::Scram(None)).await, Err(Refused::Busy), "what is not proven does wait");
+    let [guess, _] = guesses;
+    guess.expect("let in").failed();
+    let refused = claimed(Claim::Scram(Some(verifier))).await;
+    assert!(matches!(refused, Err(Refused::TooMany(_))), "who has guessed proves nothing: {refused:?}");
 }
 
 #[tokio::test(start_paused = true)]

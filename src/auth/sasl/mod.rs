@@ -194,6 +194,7 @@ mod tests {
     use super::*;
     use crate::auth::{Accounts, Door, Throttle, Visitor};
     use crate::config::Config;
+    use crate::secret::Keyring;
     use std::net::{IpAddr, Ipv4Addr};
     use std::path::Path;
 
@@ -205,10 +206,11 @@ mod tests {
     struct House(Accounts, Door, Throttle);
 
     impl House {
-        fn new() -> Self {
+        async fn new() -> Self {
             let text = "[upstream.a]\nurl = \"imaps://a.example\"\n";
             let config = Config::parse(text, "test", Path::new(".")).expect("a configuration");
-            let door = Door::new(&config.accounts).expect("random numbers");
+            let keyring = Keyring::in_memory().expect("random numbers");
+            let door = Door::new(&config.accounts, &keyring).await.expect("a key");
             let throttle = Throttle::new(&config.security).expect("random numbers");
             Self(Accounts::new(config.upstreams, config.accounts), door, throttle)
         }
@@ -221,9 +223,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn plain_with_and_without_initial_response() {
-        let house = House::new();
+    #[tokio::test]
+    async fn plain_with_and_without_initial_response() {
+        let house = House::new().await;
         let mut exchange = house.start(Mechanism::Plain);
         assert_eq!(exchange.initial(Some(b"\0bob\0pa ss")), done("bob", b"pa ss"));
         let mut exchange = house.start(Mechanism::Plain);
@@ -231,18 +233,18 @@ mod tests {
         assert_eq!(exchange.step(Some(b"bob\0bob\0secret")), done("bob", b"secret"));
     }
 
-    #[test]
-    fn plain_takes_nothing_else() {
-        let house = House::new();
+    #[tokio::test]
+    async fn plain_takes_nothing_else() {
+        let house = House::new().await;
         for message in [&b""[..], b"bob", b"\0bob", b"eve\0bob\0secret", b"\0\0secret", b"\0bob\0a\0b"] {
             let mut exchange = house.start(Mechanism::Plain);
             assert_eq!(exchange.initial(Some(message)), Err(Malformed), "{message:?}");
         }
     }
 
-    #[test]
-    fn login_asks_twice_or_once() {
-        let house = House::new();
+    #[tokio::test]
+    async fn login_asks_twice_or_once() {
+        let house = House::new().await;
         let mut exchange = house.start(Mechanism::Login);
         assert!(matches!(exchange.initial(None), Ok(Next::Challenge(_))));
         assert!(matches!(exchange.step(Some(b"bob")), Ok(Next::Challenge(_))));
@@ -252,17 +254,17 @@ mod tests {
         assert_eq!(exchange.step(Some(b"secret")), done("bob", b"secret"));
     }
 
-    #[test]
-    fn login_refuses_nonsense() {
-        let house = House::new();
+    #[tokio::test]
+    async fn login_refuses_nonsense() {
+        let house = House::new().await;
         let mut exchange = house.start(Mechanism::Login);
         assert!(matches!(exchange.initial(None), Ok(Next::Challenge(_))));
         assert_eq!(exchange.step(Some(b"\xff\xfe")), Err(Malformed));
     }
 
-    #[test]
-    fn all_but_login_wait_for_the_client() {
-        let house = House::new();
+    #[tokio::test]
+    async fn all_but_login_wait_for_the_client() {
+        let house = House::new().await;
         for mechanism in Mechanism::ALL {
             let expected = if mechanism == Mechanism::Login { &b"User Name\0"[..] } else { b"" };
             assert_eq!(house.start(mechanism).initial(None), Ok(Next::Challenge(expected.to_vec())));

@@ -1,15 +1,21 @@
 //! AUTH: the exchange with a client until it has said who it is (RFC 5034 §4, RFC 4422).
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::super::common::{may_log_in, mechanisms, visitor};
 use super::super::{Context, End, Summary, login};
-use super::{After, Authorization, plaintext_refused};
+use super::{After, Authorization, LINE_LIMIT, plaintext_refused};
 use crate::auth::{Entrance, Exchange, Mechanism, Next};
 use crate::pop3::{Input, Reply};
 use crate::secret::Secret;
+
+/// How long a program may take to answer why its token is refused: it does so by itself.
+const ANSWER: Duration = Duration::from_secs(10);
 
 impl Authorization<'_> {
     /// AUTH (RFC 5034 §4).
@@ -87,13 +93,19 @@ impl Authorization<'_> {
     }
 
     /// Tells a program what its token is refused with; it answers, and then the exchange fails
-    /// (RFC 7628 §3.2.3). What it answers means nothing, be it `AQ==`, nothing or `*`.
+    /// (RFC 7628 §3.2.3). What it answers means nothing, be it `AQ==`, nothing or `*`; so the error
+    /// follows whether it answers or not, however much of `login_timeout` the login has taken.
     pub(super) async fn explain(&mut self, challenge: &str) -> Result<(), End> {
         self.connection.reply(&Reply::challenge(&STANDARD.encode(challenge))).await?;
-        match self.read_line().await {
-            Ok(Input::Line(_) | Input::TooLong) => Ok(()),
-            Err(end) => Err(self.goodbye(end).await),
+        tokio::select! {
+            answer = timeout(ANSWER, self.connection.read_line(LINE_LIMIT)) => {
+                if let Ok(answer) = answer {
+                    answer?;
+                }
+            }
+            () = self.context.shutdown.draining() => {}
         }
+        Ok(())
     }
 }
 

@@ -62,7 +62,7 @@ impl Connection {
                 wrong = token::tokens(part, &mut tokens).err();
             }
             let Some((size, plus)) = announced else { break };
-            if plus && !self.takes_plus() {
+            if plus && !self.takes_plus(size) {
                 return Ok(Received::Bye("Unexpected literal"));
             }
             let append =
@@ -86,10 +86,11 @@ impl Connection {
         Ok(understand(tokens, wrong))
     }
 
-    fn takes_plus(&self) -> bool {
+    /// RFC 7888 §5: LITERAL- is for short ones only.
+    fn takes_plus(&self, size: u64) -> bool {
         let traits = self.shared.traits();
         let list = if self.user.is_some() { &traits.after_login } else { &traits.before_login };
-        list.iter().any(|name| name.starts_with("LITERAL"))
+        list.iter().any(|name| name == "LITERAL+" || (name == "LITERAL-" && size <= 4096))
     }
 
     /// Keeps the line for `Server::commands`, without passwords.

@@ -174,7 +174,7 @@ impl Traits {
         self.after_login.iter().any(|name| name.eq_ignore_ascii_case(capability))
     }
 
-    /// Switches an extension on or off. `AUTH=…`, `SASL-IR`, `LITERAL+`, `ID` and whatever is
+    /// Switches an extension on or off. `AUTH=…`, `SASL-IR`, `LITERAL+`, `LITERAL-`, `ID` and whatever is
     /// announced before login changes there as well.
     pub fn set_capability(&mut self, name: &str, on: bool) {
         let name = name.to_ascii_uppercase();
@@ -184,7 +184,7 @@ impl Traits {
             let known = known.into_iter().find(|known| *known == mechanism);
             self.mechanisms.extend(known.filter(|_| on));
         } else if on {
-            if matches!(name.as_str(), "SASL-IR" | "LITERAL+" | "ID" | "LOGINDISABLED") {
+            if matches!(name.as_str(), "SASL-IR" | "LITERAL+" | "LITERAL-" | "ID" | "LOGINDISABLED") {
                 self.before_login.insert(name.clone());
             }
             self.after_login.insert(name);
