@@ -360,7 +360,7 @@ fn launch(folder: &Path, port: u16) -> Option<Child> {
         .stderr(output)
         .spawn()
         .expect("dovecot can be run");
-    let ours = greeting(port);
+    let ours = greeting(folder);
     let mut ended = false;
     let listening = process::eventually(START, || {
         ended = master.try_wait().expect("a child can be waited for").is_some();
@@ -381,7 +381,7 @@ fn configuration(folder: &Path, ports: Ports, options: &Options) -> String {
     let dir = folder.display();
     let protocols = if pop3.is_some() { "imap pop3" } else { "imap" };
     let disabled = if options.login_disabled { "yes" } else { "no" };
-    let greeting = greeting(imap);
+    let greeting = greeting(folder);
     let (owner, rootless) = match unprivileged_user(folder) {
         None => (format!("uid={MAIL_ID} gid={MAIL_ID}"), String::new()),
         Some((uid, gid, user, group)) => (
@@ -473,8 +473,9 @@ namespace inbox {{
 }
 
 /// Tells this instance from another one that was quicker to take the port.
-fn greeting(port: u16) -> String {
-    format!("test-{}-{port} ready.", std::process::id())
+fn greeting(folder: &Path) -> String {
+    // No other test has a folder of this name, also none of this process.
+    format!("{} ready.", folder.file_name().unwrap_or_default().display())
 }
 
 fn loopback(port: u16) -> SocketAddr {
